@@ -1,0 +1,1 @@
+//! The extension module `rgunicorn._rgunicorn`: engine, gateways, access log.

@@ -1,0 +1,1 @@
+//! rgunicorn, the daemon: Gunicorn's process manager in Rust. It runs no user code and contains no libpython.

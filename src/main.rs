@@ -1,0 +1,2 @@
+//! The `rgunicorn` command.
+fn main() {}
