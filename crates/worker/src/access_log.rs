@@ -1,0 +1,271 @@
+//! The access log: Gunicorn's formats, made without Python.
+//!
+//! A format that needs the environ (`%({X}e)s`), or anything but `%(name)s`, is left to the Python logger, as is every
+//! line once somebody has added a filter or handler to `gunicorn.access`.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use rgunicorn_http::{Head, Version};
+use rgunicorn_logs::{Clock, Writer, escape_into};
+
+/// A compiled format and where its lines go.
+#[derive(Debug)]
+pub struct AccessLog {
+    pieces: Vec<Piece>,
+    writer: Writer,
+    scratch: Mutex<(Clock, String)>,
+    pid: u32,
+}
+
+#[derive(Debug, PartialEq)]
+enum Piece {
+    Text(String),
+    Atom(Atom),
+}
+
+#[derive(Debug, PartialEq)]
+enum Atom {
+    Remote,
+    Dash,
+    User,
+    Time,
+    RequestLine,
+    Method,
+    Path,
+    Query,
+    Protocol,
+    Status,
+    Bytes,
+    BytesOrDash,
+    Referer,
+    Agent,
+    Seconds,
+    Millis,
+    Micros,
+    Decimal,
+    Pid,
+    RequestField(String),
+    ResponseField(String),
+}
+
+/// One served request.
+pub struct Record<'r> {
+    /// Its head; spans refer to `bytes`.
+    pub head: &'r Head,
+    /// The head's bytes.
+    pub bytes: &'r [u8],
+    /// The client.
+    pub peer: Option<SocketAddr>,
+    /// `200 OK`
+    pub status: &'r [u8],
+    /// The app's field lines.
+    pub fields: &'r [u8],
+    /// Its `Content-Length`, which is not among them.
+    pub content_length: Option<u64>,
+    /// Body bytes sent.
+    pub sent: u64,
+    /// Nanoseconds from the app's call to the last byte handed to the kernel.
+    pub took: u64,
+}
+
+impl AccessLog {
+    /// Compiles a format; `None` if only Python's logger can make such lines.
+    pub fn compile(format: &str, writer: Writer) -> Option<Self> {
+        let pieces = parse(format)?;
+        Some(AccessLog { pieces, writer, scratch: Mutex::default(), pid: std::process::id() })
+    }
+
+    /// Writes the line of one request.
+    pub fn write(&self, record: &Record<'_>) {
+        let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+        let (clock, line) = &mut *scratch;
+        line.clear();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Text(text) => line.push_str(text),
+                Piece::Atom(atom) => self.atom(atom, record, clock, line),
+            }
+        }
+        line.push('\n');
+        self.writer.push(line.as_bytes());
+    }
+
+    /// Where the lines go.
+    pub fn writer(&self) -> &Writer {
+        &self.writer
+    }
+
+    fn atom(&self, atom: &Atom, record: &Record<'_>, clock: &mut Clock, line: &mut String) {
+        let target = record.head.target.of(record.bytes);
+        let method = record.head.method.of(record.bytes);
+        let micros = record.took / 1000;
+        match atom {
+            Atom::Remote => match record.peer {
+                Some(peer) => put(line, format_args!("{}", peer.ip())),
+                None => line.push_str(""),
+            },
+            Atom::Dash => line.push('-'),
+            Atom::User => match record.request_field("authorization").and_then(basic_user) {
+                Some(user) => escape_into(line, &user, true),
+                None => line.push('-'),
+            },
+            Atom::Time => line.push_str(clock.access_stamp(SystemTime::now())),
+            Atom::RequestLine => {
+                latin1(line, method);
+                line.push(' ');
+                latin1(line, target);
+                line.push(' ');
+                protocol(line, record.head.version);
+            }
+            Atom::Method => latin1(line, method),
+            Atom::Path => latin1(line, path_and_query(target).0),
+            Atom::Query => latin1(line, path_and_query(target).1),
+            Atom::Protocol => protocol(line, record.head.version),
+            Atom::Status => latin1(line, record.status.split(|&b| b == b' ').next().unwrap_or_default()),
+            Atom::Bytes | Atom::BytesOrDash => put(line, format_args!("{}", record.sent)),
+            Atom::Referer => field(line, record.request_field("referer")),
+            Atom::Agent => field(line, record.request_field("user-agent")),
+            Atom::Seconds => put(line, format_args!("{}", micros / 1_000_000)),
+            Atom::Millis => put(line, format_args!("{}", micros / 1000)),
+            Atom::Micros => put(line, format_args!("{micros}")),
+            Atom::Decimal => put(line, format_args!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)),
+            Atom::Pid => put(line, format_args!("<{}>", self.pid)),
+            Atom::RequestField(name) => field(line, record.request_field(name)),
+            Atom::ResponseField(name) if name == "content-length" => match record.content_length {
+                Some(length) => put(line, format_args!("{length}")),
+                None => line.push('-'),
+            },
+            Atom::ResponseField(name) => field(line, record.response_field(name)),
+        }
+    }
+}
+
+impl<'r> Record<'r> {
+    /// The last field of this (lower-case) name.
+    fn request_field(&self, name: &str) -> Option<&'r [u8]> {
+        let mut fields = self.head.fields.iter().rev();
+        fields.find(|f| f.name.of(self.bytes).eq_ignore_ascii_case(name.as_bytes())).map(|f| f.value.of(self.bytes))
+    }
+
+    fn response_field(&self, name: &str) -> Option<&'r [u8]> {
+        self.fields
+            .split(|&b| b == b'\n')
+            .filter_map(|line| {
+                let at = memchr::memchr(b':', line)?;
+                line[..at].eq_ignore_ascii_case(name.as_bytes()).then(|| line[at + 1..].trim_ascii())
+            })
+            .last()
+    }
+}
+
+fn parse(format: &str) -> Option<Vec<Piece>> {
+    let mut pieces = Vec::new();
+    let mut text = String::new();
+    let mut rest = format;
+    while let Some(at) = rest.find('%') {
+        text.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix('%') {
+            text.push('%');
+            rest = after;
+            continue;
+        }
+        let inside = rest.strip_prefix('(')?;
+        let end = inside.find(")s")?;
+        let atom = atom(&inside[..end])?;
+        if !text.is_empty() {
+            pieces.push(Piece::Text(std::mem::take(&mut text)));
+        }
+        pieces.push(Piece::Atom(atom));
+        rest = &inside[end + 2..];
+    }
+    text.push_str(rest);
+    pieces.push(Piece::Text(text));
+    Some(pieces)
+}
+
+fn atom(name: &str) -> Option<Atom> {
+    if let Some(inside) = name.strip_prefix('{') {
+        let (field, kind) = inside.split_once('}')?;
+        let field = field.to_ascii_lowercase();
+        return match kind {
+            "i" => Some(Atom::RequestField(field)),
+            "o" => Some(Atom::ResponseField(field)),
+            "e" => None, // the environ is Python's
+            _ => Some(Atom::Dash),
+        };
+    }
+    Some(match name {
+        "h" => Atom::Remote,
+        "u" => Atom::User,
+        "t" => Atom::Time,
+        "r" => Atom::RequestLine,
+        "m" => Atom::Method,
+        "U" => Atom::Path,
+        "q" => Atom::Query,
+        "H" => Atom::Protocol,
+        "s" => Atom::Status,
+        "B" => Atom::Bytes,
+        "b" => Atom::BytesOrDash,
+        "f" => Atom::Referer,
+        "a" => Atom::Agent,
+        "T" => Atom::Seconds,
+        "M" => Atom::Millis,
+        "D" => Atom::Micros,
+        "L" => Atom::Decimal,
+        "p" => Atom::Pid,
+        // `l`, and whatever is unknown, as Gunicorn
+        _ => Atom::Dash,
+    })
+}
+
+fn put(line: &mut String, text: std::fmt::Arguments<'_>) {
+    let _ = line.write_fmt(text);
+}
+
+fn field(line: &mut String, value: Option<&[u8]>) {
+    match value {
+        Some(value) => latin1(line, value),
+        None => line.push('-'),
+    }
+}
+
+/// Appends bytes as latin-1 text, with quotes and control characters escaped.
+fn latin1(line: &mut String, bytes: &[u8]) {
+    if bytes.iter().all(|&b| (0x20..0x7f).contains(&b) && b != b'"') {
+        line.extend(bytes.iter().map(|&b| b as char));
+        return;
+    }
+    let text: String = bytes.iter().map(|&b| b as char).collect();
+    escape_into(line, &text, true);
+}
+
+fn protocol(line: &mut String, version: Version) {
+    match version {
+        Version::Http11 => line.push_str("HTTP/1.1"),
+        Version::Http10 => line.push_str("HTTP/1.0"),
+        Version::Other(major, minor) => put(line, format_args!("HTTP/{major}.{minor}")),
+    }
+}
+
+fn path_and_query(target: &[u8]) -> (&[u8], &[u8]) {
+    match memchr::memchr(b'?', target) {
+        Some(at) => (&target[..at], &target[at + 1..]),
+        None => (target, b""),
+    }
+}
+
+/// The user name of `Authorization: Basic …` (RFC 7617).
+fn basic_user(value: &[u8]) -> Option<String> {
+    let (scheme, credentials) = value.split_at_checked(6)?;
+    if !scheme.eq_ignore_ascii_case(b"basic ") {
+        return None;
+    }
+    let decoded = BASE64_STANDARD.decode(credentials.trim_ascii()).ok()?;
+    let text = String::from_utf8_lossy(&decoded).into_owned();
+    text.split_once(':').map(|(user, _)| user.to_owned()).filter(|user| !user.is_empty())
+}

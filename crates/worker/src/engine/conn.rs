@@ -1,0 +1,301 @@
+//! One client's connection: its socket, what was read and not yet parsed, what is still to be sent.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, Shutdown, recv, sendmsg, shutdown};
+use pyo3::{Py, PyAny};
+use rgunicorn_http::Decoder;
+
+use crate::wsgi::PeerObjects;
+
+/// Bytes of a response that are kept for a slow client before the app's thread waits.
+pub const OUT_LIMIT: usize = 1024 * 1024;
+/// Bytes of a request body that are read before the app is called; the rest is read as the app asks for it.
+pub const BODY_LIMIT: usize = 1024 * 1024;
+/// What is read and thrown away of a connection that is being closed.
+const LINGER_BYTES: usize = 64 * 1024;
+
+static SERIAL: AtomicU64 = AtomicU64::new(1);
+
+/// What a connection is waiting for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// A request, or the rest of one.
+    Reading,
+    /// The client to take the rest of a response; then the connection goes on, or is closed.
+    Writing {
+        /// Whether another request may follow.
+        keep: bool,
+    },
+    /// The client to see the answer and close: without this, unread input would turn our close into a reset that can
+    /// destroy the answer on its way (RFC 9112 9.6).
+    Lingering {
+        /// Bytes thrown away so far.
+        dropped: usize,
+    },
+}
+
+/// A request's head that was copied because its body is still on the way.
+#[derive(Debug)]
+pub struct PendingHead {
+    /// The bytes that the decoder's spans refer to.
+    pub bytes: Vec<u8>,
+}
+
+/// Response bytes and files that the socket has not taken yet.
+#[derive(Debug, Default)]
+pub struct Out {
+    parts: VecDeque<Part>,
+    /// Bytes in memory (files not counted).
+    pub buffered: usize,
+}
+
+#[derive(Debug)]
+enum Part {
+    Bytes { data: Vec<u8>, sent: usize },
+    File { fd: OwnedFd, offset: i64, left: u64 },
+}
+
+/// Everything about a connection. Exactly one thread has it at a time, or the table does.
+#[derive(Debug)]
+pub struct Conn {
+    /// The socket.
+    pub fd: OwnedFd,
+    /// Which listener it came from.
+    pub listener: usize,
+    /// The client, unless it came over a unix socket.
+    pub peer: Option<SocketAddr>,
+    /// Whether the peer is in `forwarded_allow_ips`.
+    pub trusted: bool,
+    /// The parser.
+    pub decoder: Decoder,
+    /// Read and not parsed.
+    pub input: Vec<u8>,
+    /// The head of the request whose body is being read.
+    pub head: Option<PendingHead>,
+    /// Its body so far.
+    pub body: Vec<u8>,
+    /// Not sent yet.
+    pub out: Out,
+    /// What it waits for.
+    pub phase: Phase,
+    /// When its wait ends (CLOCK_MONOTONIC ns).
+    pub deadline: u64,
+    /// The peer has closed its side, or will be found to have.
+    pub hangup: bool,
+    /// Its place in the table and the poll set, once it had to wait.
+    pub token: Option<u64>,
+    /// Tells it from every other connection of this process.
+    pub serial: u64,
+    /// Requests served on it.
+    pub served: u64,
+    /// Python objects made for it. Whoever drops the connection must be attached, or take them out first.
+    pub objects: Option<PeerObjects>,
+    /// The app has taken the socket (`gunicorn.socket`): the engine reads and writes it no more.
+    pub taken: bool,
+}
+
+/// What came of reading.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Read {
+    /// So many bytes.
+    Bytes(usize),
+    /// Nothing there now.
+    Empty,
+    /// The peer closed its side, or the connection broke.
+    End,
+}
+
+impl Conn {
+    /// A new connection.
+    pub fn new(fd: OwnedFd, listener: usize, peer: Option<SocketAddr>, trusted: bool, decoder: Decoder) -> Box<Self> {
+        Box::new(Conn {
+            fd,
+            listener,
+            peer,
+            trusted,
+            decoder,
+            input: Vec::new(),
+            head: None,
+            body: Vec::new(),
+            out: Out::default(),
+            phase: Phase::Reading,
+            deadline: 0,
+            hangup: false,
+            token: None,
+            serial: SERIAL.fetch_add(1, Ordering::Relaxed),
+            served: 0,
+            objects: None,
+            taken: false,
+        })
+    }
+
+    /// Reads what is there into `buffer`.
+    pub fn read(&self, buffer: &mut [u8]) -> Read {
+        loop {
+            return match recv(self.fd.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
+                Ok(0) => Read::End,
+                Ok(length) => Read::Bytes(length),
+                Err(Errno::EINTR) => continue,
+                Err(Errno::EAGAIN) => Read::Empty,
+                Err(_) => Read::End,
+            };
+        }
+    }
+
+    /// Sends the pieces, as much as the socket takes; the rest is kept. The pieces follow what is already kept.
+    pub fn send(&mut self, pieces: &[&[u8]]) -> io::Result<()> {
+        let mut skip = 0;
+        if self.out.is_empty() {
+            skip = send_some(self.fd.as_raw_fd(), pieces)?;
+        }
+        self.out.keep(pieces, skip);
+        Ok(())
+    }
+
+    /// Sends `length` bytes of a file from `offset` on, by sendfile(2).
+    pub fn send_file(&mut self, fd: OwnedFd, offset: i64, length: u64) -> io::Result<()> {
+        self.out.parts.push_back(Part::File { fd, offset, left: length });
+        self.flush().map(|_| ())
+    }
+
+    /// Sends what was kept; true when nothing is left.
+    pub fn flush(&mut self) -> io::Result<bool> {
+        while let Some(part) = self.out.parts.front_mut() {
+            match part {
+                Part::Bytes { data, sent } => {
+                    let took = send_some(self.fd.as_raw_fd(), &[&data[*sent..]])?;
+                    *sent += took;
+                    self.out.buffered -= took;
+                    if *sent < data.len() {
+                        return Ok(false);
+                    }
+                }
+                Part::File { fd, offset, left } => {
+                    while *left > 0 {
+                        let count = usize::try_from(*left).unwrap_or(usize::MAX).min(1 << 30);
+                        match nix::sys::sendfile::sendfile(self.fd.as_fd(), fd.as_fd(), Some(offset), count) {
+                            // The file became shorter: the promised length cannot be kept.
+                            Ok(0) => return Err(io::Error::other("the file ended early")),
+                            Ok(took) => *left -= took as u64,
+                            Err(Errno::EINTR) => {}
+                            Err(Errno::EAGAIN) => return Ok(false),
+                            Err(error) => return Err(error.into()),
+                        }
+                    }
+                }
+            }
+            self.out.parts.pop_front();
+        }
+        Ok(true)
+    }
+
+    /// Waits until the socket can be read or written, at most `limit_ms`; false if that took too long.
+    pub fn wait(&self, flags: PollFlags, limit_ms: u16) -> bool {
+        let mut waits = [PollFd::new(self.fd.as_fd(), flags)];
+        !matches!(poll(&mut waits, PollTimeout::from(limit_ms)), Ok(0))
+    }
+
+    /// Says that nothing more will be sent.
+    pub fn finish_sending(&self) {
+        let _ = shutdown(self.fd.as_raw_fd(), Shutdown::Write);
+    }
+
+    /// Ends the connection for both sides, also where a child that the app forked holds a copy of the socket.
+    pub fn shut(&self) {
+        let _ = shutdown(self.fd.as_raw_fd(), Shutdown::Both);
+    }
+
+    /// In [`Phase::Lingering`]: throws away what arrives. True when the connection can be closed.
+    pub fn linger(&mut self) -> bool {
+        let Phase::Lingering { mut dropped } = self.phase else { return true };
+        let mut waste = [0u8; 8192];
+        loop {
+            match self.read(&mut waste) {
+                Read::Bytes(length) => dropped += length,
+                Read::Empty => break,
+                Read::End => return true,
+            }
+            if dropped > LINGER_BYTES {
+                return true;
+            }
+        }
+        self.phase = Phase::Lingering { dropped };
+        false
+    }
+
+    /// The raw descriptor, for logs and the poll set.
+    pub fn raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+
+    /// Takes the Python objects out, for somebody who is attached to drop.
+    pub fn take_objects(&mut self) -> Vec<Py<PyAny>> {
+        self.objects.take().map(PeerObjects::into_objects).unwrap_or_default()
+    }
+}
+
+impl Out {
+    /// Whether everything has been sent.
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    fn keep(&mut self, pieces: &[&[u8]], mut skip: usize) {
+        for piece in pieces {
+            if skip >= piece.len() {
+                skip -= piece.len();
+                continue;
+            }
+            let rest = &piece[skip..];
+            skip = 0;
+            self.buffered += rest.len();
+            match self.parts.back_mut() {
+                Some(Part::Bytes { data, .. }) => data.extend_from_slice(rest),
+                _ => self.parts.push_back(Part::Bytes { data: rest.to_vec(), sent: 0 }),
+            }
+        }
+    }
+}
+
+/// Sends until the socket is full; returns how much it took.
+fn send_some(fd: RawFd, pieces: &[&[u8]]) -> io::Result<usize> {
+    let total: usize = pieces.iter().map(|piece| piece.len()).sum();
+    let mut done = 0;
+    while done < total {
+        let mut slices: [IoSlice<'_>; 4] = std::array::from_fn(|_| IoSlice::new(&[]));
+        let mut used = 0;
+        let mut skip = done;
+        for piece in pieces {
+            if skip >= piece.len() {
+                skip -= piece.len();
+                continue;
+            }
+            if used == slices.len() {
+                break;
+            }
+            slices[used] = IoSlice::new(&piece[skip..]);
+            used += 1;
+            skip = 0;
+        }
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        let sent = if used == 1 {
+            nix::sys::socket::send(fd, &slices[0], flags)
+        } else {
+            sendmsg::<()>(fd, &slices[..used], &[], flags, None)
+        };
+        match sent {
+            Ok(took) => done += took,
+            Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(done)
+}

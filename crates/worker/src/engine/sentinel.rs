@@ -1,0 +1,136 @@
+//! The sentinel: a thread that never takes the GIL.
+//!
+//! It beats the worker's heart, notices a request that makes no progress (answers its client 504 where no head was sent,
+//! and tells the arbiter), and ends the process when the arbiter is gone.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
+use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
+use rgunicorn_wire::WorkerSays;
+use rgunicorn_wire::scoreboard::{Slot, State};
+
+use crate::sys::now;
+
+/// Seconds that a worker lives on without its arbiter.
+const ORPHAN_LIMIT: Duration = Duration::from_secs(2);
+
+/// The response that a thread is about to send, as far as the sentinel may interfere with it.
+///
+/// Whoever moves `head` away from [`HeadState::None`] decides what the client gets. The lock is held for as long as the
+/// descriptor is surely open, so the sentinel cannot write into another connection that got the same number.
+#[derive(Debug, Default)]
+pub struct InFlight {
+    inner: Mutex<InFlightInner>,
+}
+
+#[derive(Debug, Default)]
+struct InFlightInner {
+    fd: Option<RawFd>,
+    timed_out: bool,
+}
+
+impl InFlight {
+    /// A request begins on this socket.
+    pub fn begin(&self, fd: RawFd) {
+        *self.lock() = InFlightInner { fd: Some(fd), timed_out: false };
+    }
+
+    /// Its head is about to be sent, or it ended without one. False: a 504 was sent in its place.
+    pub fn claim(&self) -> bool {
+        let mut inner = self.lock();
+        inner.fd = None;
+        !inner.timed_out
+    }
+
+    /// Whether the sentinel has answered.
+    pub fn timed_out(&self) -> bool {
+        self.lock().timed_out
+    }
+
+    fn answer_504(&self) {
+        let mut inner = self.lock();
+        if let Some(fd) = inner.fd.take() {
+            inner.timed_out = true;
+            let page = rgunicorn_http::error_response(504, "Gateway Timeout", "The application did not answer in time.");
+            let _ = send(fd, &page, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
+            let _ = shutdown(fd, Shutdown::Write);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, InFlightInner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the sentinel needs to know.
+pub struct Sentinel {
+    /// The worker's slot.
+    pub slot: Slot<'static>,
+    /// Tells the arbiter.
+    pub say: Box<dyn Fn(&WorkerSays) + Send>,
+    /// The arbiter.
+    pub arbiter: OwnedFd,
+    /// `timeout` in nanoseconds; 0: none.
+    pub timeout: u64,
+    /// The serving thread's response.
+    pub in_flight: Arc<InFlight>,
+    /// The serving thread waits for events, or for its client.
+    pub waits: Arc<AtomicBool>,
+    /// When the serving thread last did something.
+    pub progress: Arc<AtomicU64>,
+}
+
+/// Starts the thread. Signals are blocked in it: they are the main thread's.
+pub fn start(sentinel: Sentinel) -> std::io::Result<()> {
+    let mut old = SigSet::empty();
+    pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::all()), Some(&mut old))?;
+    let started = std::thread::Builder::new().name("rgunicorn-sentinel".into()).stack_size(128 * 1024).spawn(move || sentinel.watch());
+    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&old), None)?;
+    started.map(|_| ())
+}
+
+impl Sentinel {
+    fn watch(self) {
+        let tick = self.tick_ms();
+        let mut told = false;
+        loop {
+            let mut waits = [PollFd::new(self.arbiter.as_fd(), PollFlags::POLLIN)];
+            if matches!(poll(&mut waits, PollTimeout::from(tick)), Ok(n) if n > 0) {
+                // The arbiter is gone: nobody reaps, replaces or stops this worker any more.
+                std::thread::sleep(ORPHAN_LIMIT);
+                crate::sys::exit_now(1);
+            }
+            let now = now();
+            self.slot.beat(now);
+            let silent = now.saturating_sub(self.progress.load(Ordering::Relaxed));
+            let waiting = self.waits.load(Ordering::Relaxed) || self.slot.state() == State::Booting;
+            if self.timeout == 0 || waiting || silent < self.timeout {
+                told = false;
+            } else if !told {
+                told = true;
+                (self.say)(&WorkerSays::Silent { for_ms: silent / 1_000_000 });
+                self.in_flight.answer_504();
+            }
+        }
+    }
+
+    /// Often enough for the timeout, and at least once a second for the heartbeat.
+    fn tick_ms(&self) -> u16 {
+        match self.timeout {
+            0 => 1000,
+            nanos => (nanos / 4_000_000).clamp(50, 1000) as u16,
+        }
+    }
+}
+
+/// For the descriptor list of [`crate::engine::Engine::after_fork_in_child`].
+impl AsRawFd for Sentinel {
+    fn as_raw_fd(&self) -> RawFd {
+        self.arbiter.as_raw_fd()
+    }
+}

@@ -1,0 +1,603 @@
+//! The loop of a serving thread: wait, take what is ready, run it.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use pyo3::prelude::*;
+use rgunicorn_http::{Decoder, Error as HttpError, Event, split_target};
+use rgunicorn_wire::WorkerSays;
+
+use super::conn::{BODY_LIMIT, Conn, PendingHead, Phase, Read};
+use super::poll::Wake;
+use super::Shared;
+use crate::sys::now;
+use crate::wsgi::{After, Gateway, Request};
+
+/// Bytes read at once.
+const READ_SIZE: usize = 64 * 1024;
+/// How long a client may take for a request's head and buffered body, once something has come or the connection is new.
+const HEAD_LIMIT_NS: u64 = 30_000_000_000;
+/// How long a finished response may take to a client that takes no byte.
+const WRITE_LIMIT_NS: u64 = 60_000_000_000;
+/// How long a connection lingers after an error answer.
+const LINGER_NS: u64 = 2_000_000_000;
+/// A waiting thread looks around at least this often (ms): a worker that went busy or died may have swallowed a wake-up.
+const IDLE_WAIT_MS: u16 = 1000;
+/// How long no connection is accepted when descriptors have run out.
+const NO_DESCRIPTORS_NS: u64 = 100_000_000;
+/// Connections accepted at a wake by the only worker there is.
+const ACCEPT_BATCH: usize = 16;
+
+/// One thread's serving.
+pub struct Serving {
+    shared: Arc<Shared>,
+    gateway: Gateway,
+    worker: Py<PyAny>,
+    buffer: Vec<u8>,
+    recycle_asked: bool,
+    accept_after: u64,
+    last_sweep: u64,
+    retire_until: Option<u64>,
+}
+
+/// What a connection needs next.
+enum Step {
+    /// It waits.
+    Park,
+    /// It is over.
+    Close,
+    /// Its answer is out; it lingers.
+    Linger,
+    /// A request is complete as far as it is buffered.
+    Run(Ready),
+}
+
+/// A request in the buffer.
+struct Ready {
+    head: Head,
+    complete: bool,
+}
+
+/// Where a head's bytes are.
+enum Head {
+    InBuffer { start: usize, end: usize },
+    Copied(Vec<u8>),
+}
+
+/// The bytes read and not yet parsed: the thread's buffer, or the connection's own when something was left in it.
+struct Window {
+    data: Vec<u8>,
+    start: usize,
+    end: usize,
+    own: bool,
+}
+
+impl Serving {
+    /// For this thread.
+    pub fn new(shared: Arc<Shared>, gateway: Gateway, worker: Py<PyAny>) -> Self {
+        Serving {
+            shared,
+            gateway,
+            worker,
+            buffer: vec![0; READ_SIZE],
+            recycle_asked: false,
+            accept_after: 0,
+            last_sweep: now(),
+            retire_until: None,
+        }
+    }
+
+    /// Serves until the worker leaves. An error is an exception that a signal handler raised.
+    pub fn run(mut self) -> PyResult<()> {
+        let mut wakes = Vec::with_capacity(16);
+        let result = loop {
+            if let Err(error) = self.look_at_signals() {
+                break Err(error);
+            }
+            if self.shared.quit.load(Ordering::Relaxed) || self.retired() {
+                break Ok(());
+            }
+            self.shared.set_waiting(true);
+            self.shared.sets.wait(self.wait_ms(), &mut wakes);
+            self.shared.pulse.beat();
+            self.shared.set_waiting(false);
+            self.take(&wakes);
+            self.sweep();
+            let mut failed = None;
+            while let Some(conn) = self.shared.table.next() {
+                self.drive(conn);
+                if let Err(error) = self.between_requests() {
+                    failed = Some(error);
+                    break;
+                }
+                if self.shared.quit.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+            if let Some(error) = failed {
+                break Err(error);
+            }
+        };
+        // Python objects of connections must go while attached.
+        let left = self.shared.table.expired(u64::MAX, |_| true);
+        Python::attach(|_| drop(left));
+        Python::attach(|_| drop(self));
+        result
+    }
+
+    /// Runs Python's signal handlers.
+    fn look_at_signals(&self) -> PyResult<()> {
+        Python::attach(|py| {
+            // Code that the app runs (asyncio.run does) may have left Python without our wake-up pipe.
+            self.worker.bind(py).call_method0("_watch_signals")?;
+            py.check_signals()
+        })
+    }
+
+    fn between_requests(&mut self) -> PyResult<()> {
+        if self.shared.child.load(Ordering::Relaxed) {
+            // A child that the app forked came back out of the request: the connection is its parent's.
+            crate::sys::exit_now(0);
+        }
+        let served = self.gateway.served();
+        self.shared.requests.store(served, Ordering::Relaxed);
+        let limit = self.shared.options.max_requests;
+        if limit > 0 && served >= limit && !self.recycle_asked {
+            self.recycle_asked = true;
+            Python::attach(|py| self.worker.bind(py).call_method0("_recycle").map(|_| ()))?;
+            let bytes = rgunicorn_wire::encode(&WorkerSays::Recycle);
+            let flags = nix::sys::socket::MsgFlags::MSG_DONTWAIT | nix::sys::socket::MsgFlags::MSG_NOSIGNAL;
+            let _ = nix::sys::socket::send(self.shared.link, &bytes, flags);
+        }
+        if self.shared.pulse.in_flight.timed_out() {
+            return Python::attach(|py| py.check_signals());
+        }
+        Ok(())
+    }
+
+    /// Whether everything is finished after the order to leave. Idle connections linger for as long as a client may take
+    /// to send a request on them (it is answered with `Connection: close`), so that none is closed under a request.
+    fn retired(&mut self) -> bool {
+        if !self.shared.retire.load(Ordering::Relaxed) {
+            return false;
+        }
+        self.shared.sets.stop_listening(&self.shared.listeners);
+        let now = now();
+        let until = *self.retire_until.get_or_insert(now + self.shared.options.keepalive.min(HEAD_LIMIT_NS));
+        let idle = |conn: &Conn| conn.phase == Phase::Reading && conn.input.is_empty() && conn.head.is_none();
+        if now >= until {
+            for conn in self.shared.table.expired(0, idle) {
+                self.close(conn);
+            }
+        }
+        self.shared.table.open() == 0
+    }
+
+    fn wait_ms(&self) -> u16 {
+        match self.retire_until {
+            Some(until) => ((until.saturating_sub(now()) / 1_000_000) as u16).clamp(1, 50),
+            None => IDLE_WAIT_MS,
+        }
+    }
+
+    fn take(&mut self, wakes: &[Wake]) {
+        let mut accepted = false;
+        for wake in wakes {
+            match wake {
+                Wake::Listener(index) => {
+                    accepted = true;
+                    self.accept(*index);
+                }
+                Wake::Connections => {
+                    let table = &self.shared.table;
+                    self.shared.sets.events(|token, hangup| {
+                        table.event(token, hangup);
+                    });
+                }
+                Wake::Signal => drain_pipe(self.shared.wake),
+                Wake::Link => {
+                    let told = Python::attach(|py| self.worker.bind(py).call_method0("_listen").map(|_| ()));
+                    if told.is_err() {
+                        self.shared.retire.store(true, Ordering::Relaxed);
+                    }
+                }
+            }
+        }
+        if wakes.is_empty() && !accepted && self.shared.sets.listens() {
+            for index in 0..self.shared.listeners.len() {
+                self.accept(index);
+            }
+        }
+    }
+
+    fn accept(&mut self, index: usize) {
+        if self.shared.retire.load(Ordering::Relaxed) || now() < self.accept_after {
+            return;
+        }
+        let batch = if self.shared.options.num_workers <= 1 { ACCEPT_BATCH } else { 1 };
+        for _ in 0..batch {
+            let (fd, peer) = match crate::sys::accept(self.shared.listeners[index].fd) {
+                Ok(accepted) => accepted,
+                Err(error) => return self.accept_failed(&error),
+            };
+            let open = self.shared.table.opened();
+            self.shared.pulse.slot.count_connection(1, open as u64);
+            let trusted = self.shared.options.trust.trusts(peer.map(|peer| peer.ip()));
+            let mut decoder = Decoder::new(Arc::clone(&self.shared.options.http));
+            decoder.set_trusted(trusted);
+            let mut conn = Conn::new(fd, index, peer, trusted, decoder);
+            conn.deadline = now() + HEAD_LIMIT_NS;
+            self.shared.table.push_fresh(conn);
+            if open >= self.shared.options.worker_connections {
+                self.shared.sets.stop_listening(&self.shared.listeners);
+                return;
+            }
+        }
+    }
+
+    fn accept_failed(&mut self, error: &io::Error) {
+        match error.raw_os_error() {
+            Some(libc::EAGAIN | libc::EINTR | libc::ECONNABORTED) => {}
+            Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
+                if self.accept_after == 0 {
+                    self.warn(&format!("cannot accept connections: {error}; going on with those that are open"));
+                }
+                // The connection stays in the queue: without a pause the loop would spin on it.
+                self.accept_after = now() + NO_DESCRIPTORS_NS;
+                self.shared.sets.stop_listening(&self.shared.listeners);
+            }
+            _ => {}
+        }
+    }
+
+    fn warn(&self, text: &str) {
+        Python::attach(|py| {
+            let _ = self.worker.bind(py).call_method1("_warn", (text,));
+        });
+    }
+
+    /// Once a second: connections whose time is over, and listeners that were set aside.
+    fn sweep(&mut self) {
+        let now = now();
+        let room = self.shared.table.open() < self.shared.options.worker_connections;
+        if !self.shared.sets.listens() && room && now >= self.accept_after && !self.shared.retire.load(Ordering::Relaxed) {
+            self.accept_after = 0;
+            let _ = self.shared.sets.listen(&self.shared.listeners);
+        }
+        if now - self.last_sweep < 500_000_000 {
+            return;
+        }
+        self.last_sweep = now;
+        for mut conn in self.shared.table.expired(now, |_| false) {
+            let begun = !conn.input.is_empty() || conn.head.is_some();
+            if conn.phase == Phase::Reading && begun {
+                let page = rgunicorn_http::error_response(408, "Request Timeout", "The request took too long to arrive.");
+                let _ = conn.send(&[&page]);
+            }
+            self.close(conn);
+        }
+    }
+
+    /// Does for a connection what can be done now, then lets it wait or closes it.
+    fn drive(&mut self, mut conn: Box<Conn>) {
+        loop {
+            let step = match conn.phase {
+                Phase::Reading => self.read_on(conn),
+                Phase::Writing { keep } => match conn.flush() {
+                    Ok(true) if keep => {
+                        conn.phase = Phase::Reading;
+                        conn.deadline = now() + self.shared.options.keepalive;
+                        continue;
+                    }
+                    Ok(true) | Err(_) => Some((conn, Step::Close)),
+                    Ok(false) => {
+                        conn.deadline = now() + WRITE_LIMIT_NS;
+                        Some((conn, Step::Park))
+                    }
+                },
+                Phase::Lingering { .. } => {
+                    let over = conn.hangup || conn.linger();
+                    Some((conn, if over { Step::Close } else { Step::Park }))
+                }
+            };
+            let Some((held, step)) = step else { return };
+            match step {
+                Step::Park => match self.park(held) {
+                    None => return,
+                    Some(again) => conn = again,
+                },
+                Step::Linger => {
+                    conn = held;
+                    conn.finish_sending();
+                    conn.phase = Phase::Lingering { dropped: 0 };
+                    conn.deadline = now() + LINGER_NS;
+                }
+                Step::Close | Step::Run(_) => return self.close(held),
+            }
+        }
+    }
+
+    /// Reads and serves requests until the connection has to wait. `None`: it is no longer the engine's.
+    fn read_on(&mut self, mut conn: Box<Conn>) -> Option<(Box<Conn>, Step)> {
+        let mut window = Window::take(&mut conn, &mut self.buffer);
+        let step = loop {
+            match self.next_request(&mut conn, &mut window) {
+                Step::Run(ready) => match self.serve_one(conn, &mut window, ready) {
+                    (back, After::Keep) => {
+                        conn = back;
+                        if !conn.out.is_empty() {
+                            conn.phase = Phase::Writing { keep: true };
+                            conn.deadline = now() + WRITE_LIMIT_NS;
+                            break Step::Park;
+                        }
+                        conn.deadline = now() + self.shared.options.keepalive;
+                        // A short read means that the socket was empty: the next bytes make an event of their own.
+                        if window.is_empty() && !conn.hangup {
+                            break Step::Park;
+                        }
+                    }
+                    (back, After::Linger) => {
+                        conn = back;
+                        break self.after_sending(&mut conn, Step::Linger);
+                    }
+                    (back, After::Close) => {
+                        conn = back;
+                        break self.after_sending(&mut conn, Step::Close);
+                    }
+                    (back, After::Taken) => {
+                        window.give_back(&mut None, &mut self.buffer);
+                        self.let_go(back);
+                        return None;
+                    }
+                },
+                other => break other,
+            }
+        };
+        window.give_back(&mut Some(&mut conn), &mut self.buffer);
+        Some((conn, step))
+    }
+
+    fn after_sending(&self, conn: &mut Conn, step: Step) -> Step {
+        if conn.out.is_empty() {
+            return step;
+        }
+        conn.phase = Phase::Writing { keep: false };
+        conn.deadline = now() + WRITE_LIMIT_NS;
+        Step::Park
+    }
+
+    /// Parses what is there and reads more, until a request is complete (or large enough to be streamed).
+    fn next_request(&self, conn: &mut Conn, window: &mut Window) -> Step {
+        let mut head_at = (0, 0);
+        let mut whole = false;
+        loop {
+            let event = match conn.decoder.advance(window.bytes()) {
+                Ok((consumed, event)) => {
+                    if let Event::Data(span) = event {
+                        conn.body.extend_from_slice(span.of(window.bytes()));
+                    }
+                    if matches!(event, Event::Head) {
+                        head_at = (window.start, window.start + consumed);
+                        whole = true;
+                    }
+                    window.start += consumed;
+                    event
+                }
+                Err(error) => return self.refuse(conn, &error),
+            };
+            match event {
+                Event::Head => {
+                    let head = conn.decoder.head();
+                    if head.expect_continue && window.is_empty() {
+                        // Whoever waits for this sends no body before it (RFC 9110 10.1.1).
+                        if conn.send(&[b"HTTP/1.1 100 Continue\r\n\r\n"]).is_err() {
+                            return Step::Close;
+                        }
+                    }
+                }
+                Event::Data(_) if conn.body.len() < BODY_LIMIT => {}
+                Event::Data(_) | Event::End => {
+                    let complete = matches!(event, Event::End);
+                    let head = match conn.head.take() {
+                        Some(pending) => Head::Copied(pending.bytes),
+                        None => Head::InBuffer { start: head_at.0, end: head_at.1 },
+                    };
+                    return Step::Run(Ready { head, complete });
+                }
+                Event::NeedMore => {
+                    if whole && conn.head.is_none() {
+                        conn.head = Some(PendingHead { bytes: window.data[head_at.0..head_at.1].to_vec() });
+                        // A body too long to be kept is read by the app.
+                        if conn.decoder.remaining().is_some_and(|left| left > BODY_LIMIT as u64) {
+                            let head = conn.head.take().map_or(Vec::new(), |pending| pending.bytes);
+                            return Step::Run(Ready { head: Head::Copied(head), complete: false });
+                        }
+                    }
+                    match conn.read(window.room()) {
+                        Read::Bytes(count) => {
+                            window.end += count;
+                            self.shared.pulse.slot.count_bytes(count as u64, 0);
+                        }
+                        Read::Empty => {
+                            let idle = window.is_empty() && conn.head.is_none();
+                            if !(idle && conn.served > 0) && conn.deadline < now() + HEAD_LIMIT_NS && idle_deadline(conn) {
+                                conn.deadline = now() + HEAD_LIMIT_NS;
+                            }
+                            return Step::Park;
+                        }
+                        Read::End => return Step::Close,
+                    }
+                }
+            }
+        }
+    }
+
+    /// Answers a request that cannot be understood; nothing after it on the connection is looked at.
+    fn refuse(&self, conn: &mut Conn, error: &HttpError) -> Step {
+        let peer = conn.peer.map(|peer| peer.ip().to_string()).unwrap_or_default();
+        self.warn(&format!("Invalid request from ip={peer}: {error}"));
+        let page = rgunicorn_http::error_response(error.status(), error.reason(), &error.to_string());
+        if conn.send(&[&page]).is_err() { Step::Close } else { Step::Linger }
+    }
+
+    fn serve_one(&mut self, mut conn: Box<Conn>, window: &mut Window, ready: Ready) -> (Box<Conn>, After) {
+        let body = std::mem::take(&mut conn.body);
+        if !ready.complete {
+            // The rest of the body goes on from here.
+            conn.input = window.bytes().to_vec();
+            window.start = window.end;
+        }
+        let bytes: &[u8] = match &ready.head {
+            Head::InBuffer { start, end } => &window.data[*start..*end],
+            Head::Copied(bytes) => bytes,
+        };
+        let head = conn.decoder.head();
+        let target = match split_target(head.target.of(bytes), head.method.of(bytes)) {
+            Ok(target) => target,
+            Err(error) => {
+                self.refuse(&mut conn, &error);
+                return (conn, After::Linger);
+            }
+        };
+        let keep_alive = self.shared.options.keepalive > 0 && !self.shared.retire.load(Ordering::Relaxed) && !conn.hangup;
+        let request = Request { bytes, target, body, complete: ready.complete, keep_alive };
+        let (mut conn, after) = self.gateway.run(conn, request);
+        if !ready.complete && after == After::Keep {
+            // The app read the body to its end: what came after it belongs to the next request.
+            let rest = std::mem::take(&mut conn.input);
+            window.refill(rest);
+        }
+        (conn, after)
+    }
+
+    /// Lets a connection wait. Returns it if there is something to do at once.
+    fn park(&mut self, mut conn: Box<Conn>) -> Option<Box<Conn>> {
+        if conn.token.is_none() {
+            let token = self.shared.table.admit();
+            conn.token = Some(token);
+            let (fd, listener) = (conn.raw_fd(), conn.listener);
+            let parked = self.shared.table.park(conn);
+            // Registered after it has its place, so that the first event finds it. What is there already makes one.
+            if self.shared.sets.add(fd, token).is_err() {
+                for conn in self.shared.table.expired(0, |waiting| waiting.token == Some(token)) {
+                    self.close(conn);
+                }
+            }
+            self.shared.sets.requeue(&self.shared.listeners, listener);
+            return parked;
+        }
+        self.shared.table.park(conn)
+    }
+
+    fn close(&mut self, mut conn: Box<Conn>) {
+        let forked = self.shared.forked.load(Ordering::Relaxed);
+        if let Some(token) = conn.token {
+            if forked {
+                self.shared.sets.remove(conn.raw_fd());
+            }
+            self.shared.table.forget(token);
+        }
+        if forked {
+            conn.shut();
+        }
+        self.closed(conn.take_objects());
+    }
+
+    /// Forgets a connection that the app has taken: it has a descriptor of its own.
+    fn let_go(&mut self, mut conn: Box<Conn>) {
+        if let Some(token) = conn.token {
+            self.shared.sets.remove(conn.raw_fd());
+            self.shared.table.forget(token);
+        }
+        self.closed(conn.take_objects());
+    }
+
+    fn closed(&mut self, objects: Vec<Py<PyAny>>) {
+        let open = self.shared.table.closed();
+        self.shared.pulse.slot.count_connection(0, open as u64);
+        if !objects.is_empty() {
+            Python::attach(|_| drop(objects));
+        }
+        if open + 1 >= self.shared.options.worker_connections {
+            self.last_sweep = 0;
+        }
+    }
+}
+
+/// Whether the deadline is still that of an idle connection, to be replaced by the one for a request that has begun.
+fn idle_deadline(conn: &Conn) -> bool {
+    conn.served > 0 && conn.head.is_none() && conn.input.is_empty()
+}
+
+fn drain_pipe(fd: std::os::fd::RawFd) {
+    let mut waste = [0u8; 256];
+    while matches!(nix::unistd::read(crate::sys::borrow(fd), &mut waste), Ok(count) if count == waste.len()) {}
+}
+
+impl Window {
+    fn take(conn: &mut Conn, buffer: &mut Vec<u8>) -> Self {
+        if conn.input.is_empty() {
+            Window { data: std::mem::take(buffer), start: 0, end: 0, own: false }
+        } else {
+            let data = std::mem::take(&mut conn.input);
+            let end = data.len();
+            Window { data, start: 0, end, own: true }
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.data[self.start..self.end]
+    }
+
+    fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Room to read into. What has been parsed is given up for it; an incomplete head makes the buffer grow, within the
+    /// parser's limits.
+    fn room(&mut self) -> &mut [u8] {
+        if self.is_empty() {
+            self.start = 0;
+            self.end = 0;
+        } else if self.start > 0 {
+            self.data.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        let room = if self.own { READ_SIZE / 4 } else { READ_SIZE / 2 };
+        if self.data.len() < self.end + room {
+            self.data.resize(self.end + room, 0);
+        }
+        &mut self.data[self.end..]
+    }
+
+    /// Goes on with other bytes.
+    fn refill(&mut self, bytes: Vec<u8>) {
+        if !bytes.is_empty() {
+            self.end = bytes.len();
+            self.start = 0;
+            self.data = bytes;
+            self.own = true;
+        }
+    }
+
+    /// Leaves what is unparsed with the connection, and the thread its buffer.
+    fn give_back(self, conn: &mut Option<&mut Box<Conn>>, buffer: &mut Vec<u8>) {
+        let Window { mut data, start, end, own } = self;
+        if let (Some(conn), true) = (conn.as_mut(), end > start) {
+            if own {
+                data.truncate(end);
+                data.drain(..start);
+                conn.input = data;
+                data = Vec::new();
+            } else {
+                conn.input = data[start..end].to_vec();
+            }
+        }
+        if !own || buffer.is_empty() {
+            data.resize(READ_SIZE, 0);
+            *buffer = data;
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The connections that wait, and the list of those that are ready.
+//!
+//! A connection is in the hands of one thread, or here. Whoever sees an event takes it out under the lock (which is held
+//! for nanoseconds, never across a system call or Python); an event for a connection that somebody has leaves a mark,
+//! and that somebody looks again before it lets go. The ready list is shared, so that a thread stuck in a request keeps
+//! no other connection waiting.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::conn::Conn;
+
+#[derive(Debug, Default)]
+pub struct Table {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    entries: Vec<Entry>,
+    free: Vec<u32>,
+    ready: VecDeque<Work>,
+    open: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    generation: u32,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    Free,
+    Waiting { conn: Box<Conn>, queued: bool },
+    Taken { pending: bool },
+}
+
+/// Something for a thread to do.
+#[derive(Debug)]
+pub enum Work {
+    /// A connection in the table has an event.
+    Token(u64),
+    /// A new connection that has not waited yet.
+    Fresh(Box<Conn>),
+}
+
+impl Table {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives a connection its place, as taken by the caller; the token names it in the poll set.
+    pub fn admit(&self) -> u64 {
+        let mut inner = self.lock();
+        let index = inner.free.pop().unwrap_or_else(|| {
+            inner.entries.push(Entry { generation: 0, place: Place::Free });
+            (inner.entries.len() - 1) as u32
+        });
+        let entry = &mut inner.entries[index as usize];
+        entry.generation = entry.generation.wrapping_add(1);
+        entry.place = Place::Taken { pending: false };
+        token(index, entry.generation)
+    }
+
+    /// Notes an event. Stale tokens (of a connection that is gone) are reported as false.
+    pub fn event(&self, token: u64, hangup: bool) -> bool {
+        let mut inner = self.lock();
+        let inner = &mut *inner;
+        let Some(place) = inner.entries.get_mut(index(token)).filter(|e| e.generation == generation(token)) else {
+            return false;
+        };
+        match &mut place.place {
+            Place::Free => return false,
+            Place::Taken { pending } => *pending = true,
+            Place::Waiting { conn, queued } => {
+                conn.hangup |= hangup;
+                if !*queued {
+                    *queued = true;
+                    inner.ready.push_back(Work::Token(token));
+                }
+            }
+        }
+        true
+    }
+
+    /// Puts a new connection before the others: its accept was this thread's to take.
+    pub fn push_fresh(&self, conn: Box<Conn>) {
+        self.lock().ready.push_front(Work::Fresh(conn));
+    }
+
+    /// The next ready connection, now the caller's.
+    pub fn next(&self) -> Option<Box<Conn>> {
+        let mut inner = self.lock();
+        loop {
+            match inner.ready.pop_front()? {
+                Work::Fresh(conn) => return Some(conn),
+                Work::Token(token) => {
+                    if let Some(conn) = inner.take(token) {
+                        return Some(conn);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives a connection back to wait. Returns it at once if an event came meanwhile.
+    pub fn park(&self, conn: Box<Conn>) -> Option<Box<Conn>> {
+        let Some(token) = conn.token else { return Some(conn) };
+        let mut inner = self.lock();
+        let entry = &mut inner.entries[index(token)];
+        match &mut entry.place {
+            Place::Taken { pending } if *pending => {
+                *pending = false;
+                return Some(conn);
+            }
+            _ => entry.place = Place::Waiting { conn, queued: false },
+        }
+        None
+    }
+
+    /// Forgets a connection that the caller has.
+    pub fn forget(&self, token: u64) {
+        let mut inner = self.lock();
+        let entry = &mut inner.entries[index(token)];
+        entry.place = Place::Free;
+        inner.free.push(index(token) as u32);
+    }
+
+    /// Takes out all connections whose wait has ended (`deadline <= now`), or for which `also` says so.
+    pub fn expired(&self, now: u64, also: impl Fn(&Conn) -> bool) -> Vec<Box<Conn>> {
+        let mut inner = self.lock();
+        let due: Vec<u64> = inner
+            .entries
+            .iter()
+            .enumerate()
+            .filter(|(_, entry)| matches!(&entry.place, Place::Waiting { conn, queued: false } if conn.deadline <= now || also(conn)))
+            .map(|(index, entry)| token(index as u32, entry.generation))
+            .collect();
+        due.into_iter().filter_map(|token| inner.take(token)).collect()
+    }
+
+    /// Connections that wait or are ready or in hand, as counted by [`Table::opened`] and [`Table::closed`].
+    pub fn open(&self) -> usize {
+        self.lock().open
+    }
+
+    /// A connection was accepted; returns how many are open.
+    pub fn opened(&self) -> usize {
+        let mut inner = self.lock();
+        inner.open += 1;
+        inner.open
+    }
+
+    /// A connection was closed; returns how many are open.
+    pub fn closed(&self) -> usize {
+        let mut inner = self.lock();
+        inner.open = inner.open.saturating_sub(1);
+        inner.open
+    }
+}
+
+impl Inner {
+    fn take(&mut self, token: u64) -> Option<Box<Conn>> {
+        let entry = self.entries.get_mut(index(token)).filter(|e| e.generation == generation(token))?;
+        if !matches!(entry.place, Place::Waiting { .. }) {
+            return None;
+        }
+        match std::mem::replace(&mut entry.place, Place::Taken { pending: false }) {
+            Place::Waiting { conn, .. } => Some(conn),
+            _ => None,
+        }
+    }
+}
+
+fn token(index: u32, generation: u32) -> u64 {
+    u64::from(generation) << 32 | u64::from(index)
+}
+
+fn index(token: u64) -> usize {
+    token as u32 as usize
+}
+
+fn generation(token: u64) -> u32 {
+    (token >> 32) as u32
+}

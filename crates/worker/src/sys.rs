@@ -1,0 +1,88 @@
+//! System calls that nix has no safe form for, or a slower one.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::AtomicU64;
+
+/// CLOCK_MONOTONIC in nanoseconds, the clock of the scoreboard.
+pub fn now() -> u64 {
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
+        .map_or(0, |time| time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
+}
+
+/// A seat for a borrowed descriptor whose owner is known to outlive the call.
+pub fn borrow<'a>(fd: RawFd) -> BorrowedFd<'a> {
+    // SAFETY: callers pass descriptors that the engine owns and closes only after its loop has ended.
+    unsafe { BorrowedFd::borrow_raw(fd) }
+}
+
+/// Takes over a descriptor that Python handed to the engine.
+pub fn own(fd: RawFd) -> OwnedFd {
+    // SAFETY: the caller passes a descriptor that it received or duplicated for this purpose and forgets it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// accept4(2) with NONBLOCK and CLOEXEC. The peer's address comes with it (no getpeername); `None` on a unix socket.
+pub fn accept(listener: RawFd) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
+    // SAFETY: sockaddr_storage is plain data for which all zeroes are valid.
+    let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+    let mut length = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+    // SAFETY: storage and length are valid for the call, which writes at most `length` bytes.
+    let fd = unsafe {
+        libc::accept4(listener, (&raw mut storage).cast(), &raw mut length, libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC)
+    };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: accept4 returned a new descriptor that nobody else owns.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    Ok((fd, socket_address(&storage)))
+}
+
+fn socket_address(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
+    match i32::from(storage.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: the family says that this is a sockaddr_in, which is smaller than and aligned as the storage.
+            let v4 = unsafe { &*(&raw const *storage).cast::<libc::sockaddr_in>() };
+            let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
+            Some(SocketAddr::V4(SocketAddrV4::new(ip, u16::from_be(v4.sin_port))))
+        }
+        libc::AF_INET6 => {
+            // SAFETY: as above, for sockaddr_in6.
+            let v6 = unsafe { &*(&raw const *storage).cast::<libc::sockaddr_in6>() };
+            let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
+            Some(SocketAddr::V6(SocketAddrV6::new(ip, u16::from_be(v6.sin6_port), 0, v6.sin6_scope_id)))
+        }
+        _ => None,
+    }
+}
+
+/// Maps the scoreboard's memory for the process's life.
+pub fn map_scoreboard(fd: &OwnedFd) -> io::Result<&'static [AtomicU64]> {
+    let bytes = usize::try_from(nix::sys::stat::fstat(fd)?.st_size).unwrap_or(0);
+    if bytes == 0 || bytes % 8 != 0 {
+        return Err(io::Error::other("the scoreboard has an impossible size"));
+    }
+    // SAFETY: a new shared mapping of a memfd whose size is sealed, so that no access can fault; never unmapped.
+    let start = unsafe {
+        libc::mmap(std::ptr::null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, fd.as_raw_fd(), 0)
+    };
+    if start == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: page-aligned memory of that many bytes; other processes access it, but only through atomics as well.
+    Ok(unsafe { std::slice::from_raw_parts(start.cast(), bytes / 8) })
+}
+
+/// Ends the process at once, running nothing.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit only ends the process.
+    unsafe { libc::_exit(code) }
+}
+
+/// Closes a descriptor of which this process holds a copy through fork.
+pub fn close_inherited(fd: RawFd) {
+    // SAFETY: called only in a child that the app forked, on descriptors of the engine, whose owners never run there.
+    unsafe { libc::close(fd) };
+}

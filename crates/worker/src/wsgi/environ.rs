@@ -1,0 +1,243 @@
+//! The environ of PEP 3333: one template a listener, copied and filled for each request.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+use rgunicorn_http::{Head, Version, percent_decode_into};
+use rustc_hash::FxBuildHasher;
+
+use super::ffi::{get, latin1, set};
+use super::{ListenerInfo, PeerObjects, Rules};
+
+/// Names of request fields kept with their environ key. Clients invent names: what comes after that many is not kept.
+const KEPT_NAMES: usize = 512;
+
+/// The keys, made once.
+pub struct Keys {
+    request_method: Py<PyString>,
+    query_string: Py<PyString>,
+    raw_uri: Py<PyString>,
+    server_protocol: Py<PyString>,
+    path_info: Py<PyString>,
+    script_name: Py<PyString>,
+    remote_addr: Py<PyString>,
+    remote_port: Py<PyString>,
+    server_name: Py<PyString>,
+    server_port: Py<PyString>,
+    url_scheme: Py<PyString>,
+    /// `wsgi.input`
+    pub input: Py<PyString>,
+    /// `wsgi.early_hints`
+    pub early_hints: Py<PyString>,
+    /// `gunicorn.socket`
+    pub socket: Py<PyString>,
+    http11: Py<PyString>,
+    http10: Py<PyString>,
+    https: Py<PyString>,
+    http: Py<PyString>,
+    empty: Py<PyString>,
+    root: Py<PyString>,
+    methods: Vec<(&'static [u8], Py<PyString>)>,
+    fields: HashMap<Vec<u8>, Py<PyString>, FxBuildHasher>,
+}
+
+/// What of a request the environ is made from.
+pub struct RequestParts<'r> {
+    /// The head; its spans refer to `bytes`.
+    pub head: &'r Head,
+    /// The head's bytes.
+    pub bytes: &'r [u8],
+    /// Path and query within the target.
+    pub path: &'r [u8],
+    /// What follows the `?`.
+    pub query: &'r [u8],
+    /// The whole target.
+    pub target: &'r [u8],
+    /// The method.
+    pub method: &'r [u8],
+    /// Whether the peer may set the scheme and the script name.
+    pub trusted: bool,
+}
+
+/// Why a request has no environ.
+#[derive(Debug)]
+pub enum Refused {
+    /// Contradictory scheme fields: 400.
+    Scheme,
+    /// The path does not begin with the script name: 500.
+    ScriptName,
+    /// Python failed.
+    Python(PyErr),
+}
+
+impl From<PyErr> for Refused {
+    fn from(error: PyErr) -> Self {
+        Refused::Python(error)
+    }
+}
+
+impl Keys {
+    /// Interned, so that dict look-ups compare pointers.
+    pub fn new(py: Python<'_>) -> Self {
+        let key = |name: &str| PyString::intern(py, name).unbind();
+        let methods: [&'static str; 7] = ["GET", "POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"];
+        Keys {
+            request_method: key("REQUEST_METHOD"),
+            query_string: key("QUERY_STRING"),
+            raw_uri: key("RAW_URI"),
+            server_protocol: key("SERVER_PROTOCOL"),
+            path_info: key("PATH_INFO"),
+            script_name: key("SCRIPT_NAME"),
+            remote_addr: key("REMOTE_ADDR"),
+            remote_port: key("REMOTE_PORT"),
+            server_name: key("SERVER_NAME"),
+            server_port: key("SERVER_PORT"),
+            url_scheme: key("wsgi.url_scheme"),
+            input: key("wsgi.input"),
+            early_hints: key("wsgi.early_hints"),
+            socket: key("gunicorn.socket"),
+            http11: key("HTTP/1.1"),
+            http10: key("HTTP/1.0"),
+            https: key("https"),
+            http: key("http"),
+            empty: key(""),
+            root: key("/"),
+            methods: methods.iter().map(|method| (method.as_bytes(), key(method))).collect(),
+            fields: HashMap::default(),
+        }
+    }
+
+    /// The environ key of a request field.
+    fn field<'py>(&mut self, py: Python<'py>, name: &[u8]) -> PyResult<Py<PyString>> {
+        if let Some(key) = self.fields.get(name) {
+            return Ok(key.clone_ref(py));
+        }
+        let upper: String =
+            name.iter().map(|&b| if b == b'-' { '_' } else { b.to_ascii_uppercase() as char }).collect();
+        let key = match upper.as_str() {
+            "CONTENT_TYPE" | "CONTENT_LENGTH" => upper,
+            _ => format!("HTTP_{upper}"),
+        };
+        let key = PyString::intern(py, &key).unbind();
+        if self.fields.len() < KEPT_NAMES {
+            self.fields.insert(name.to_vec(), key.clone_ref(py));
+        }
+        Ok(key)
+    }
+
+    /// Fills the environ of one request. `wsgi.input`, `wsgi.early_hints` and `gunicorn.socket` are the caller's.
+    pub fn fill(
+        &mut self,
+        environ: &Bound<'_, PyDict>,
+        parts: &RequestParts<'_>,
+        rules: &Rules,
+        listener: &ListenerInfo,
+        peer: &PeerObjects,
+    ) -> Result<(), Refused> {
+        let py = environ.py();
+        let mut script_name: Cow<'_, [u8]> = Cow::Borrowed(&rules.script_name);
+        let mut scheme = None;
+        let mut host: &[u8] = b"";
+        for field in &parts.head.fields {
+            let (name, value) = (field.name.of(parts.bytes), field.value.of(parts.bytes));
+            let key = self.field(py, name)?;
+            let text = latin1(py, value)?;
+            match get(environ, &key) {
+                None => set(environ, &key, text.as_any())?,
+                Some(earlier) => {
+                    let joined = earlier.call_method1("__add__", (",",))?.call_method1("__add__", (text,))?;
+                    set(environ, &key, &joined)?;
+                }
+            }
+            if parts.trusted {
+                if let Some(secure) = rules.scheme_of(name, value) {
+                    if scheme.is_some_and(|earlier| earlier != secure) {
+                        return Err(Refused::Scheme);
+                    }
+                    scheme = Some(secure);
+                } else if name.eq_ignore_ascii_case(b"script_name") {
+                    script_name = Cow::Borrowed(value);
+                }
+            }
+            if listener.unix && name.eq_ignore_ascii_case(b"host") {
+                host = value;
+            }
+        }
+        let secure = scheme.unwrap_or(false);
+        if secure {
+            set(environ, &self.url_scheme, self.https.bind(py).as_any())?;
+        } else if scheme.is_some() {
+            set(environ, &self.url_scheme, self.http.bind(py).as_any())?;
+        }
+        self.set_request(environ, parts)?;
+        let mut path = parts.path;
+        if !script_name.is_empty() {
+            path = path.strip_prefix(&*script_name).ok_or(Refused::ScriptName)?;
+            set(environ, &self.script_name, latin1(py, &script_name)?.as_any())?;
+        }
+        self.set_path(environ, path)?;
+        set(environ, &self.remote_addr, peer.address.bind(py).as_any())?;
+        if let Some(port) = &peer.port {
+            set(environ, &self.remote_port, port.bind(py).as_any())?;
+        }
+        if listener.unix {
+            self.set_server_from_host(environ, host, secure)?;
+        }
+        Ok(())
+    }
+
+    fn set_request(&self, environ: &Bound<'_, PyDict>, parts: &RequestParts<'_>) -> PyResult<()> {
+        let py = environ.py();
+        match self.methods.iter().find(|(name, _)| *name == parts.method) {
+            Some((_, known)) => set(environ, &self.request_method, known.bind(py).as_any())?,
+            None => set(environ, &self.request_method, latin1(py, parts.method)?.as_any())?,
+        }
+        let protocol = match parts.head.version {
+            Version::Http11 => self.http11.bind(py).clone(),
+            Version::Http10 => self.http10.bind(py).clone(),
+            Version::Other(major, minor) => PyString::new(py, &format!("HTTP/{major}.{minor}")),
+        };
+        set(environ, &self.server_protocol, protocol.as_any())?;
+        if parts.query.is_empty() {
+            set(environ, &self.query_string, self.empty.bind(py).as_any())?;
+        } else {
+            set(environ, &self.query_string, latin1(py, parts.query)?.as_any())?;
+        }
+        if parts.target == b"/" {
+            set(environ, &self.raw_uri, self.root.bind(py).as_any())
+        } else {
+            set(environ, &self.raw_uri, latin1(py, parts.target)?.as_any())
+        }
+    }
+
+    fn set_path(&self, environ: &Bound<'_, PyDict>, path: &[u8]) -> PyResult<()> {
+        let py = environ.py();
+        if path == b"/" {
+            return set(environ, &self.path_info, self.root.bind(py).as_any());
+        }
+        if !path.contains(&b'%') {
+            return set(environ, &self.path_info, latin1(py, path)?.as_any());
+        }
+        let mut decoded = Vec::with_capacity(path.len());
+        percent_decode_into(path, &mut decoded);
+        set(environ, &self.path_info, latin1(py, &decoded)?.as_any())
+    }
+
+    /// On a unix socket the server has no address of its own: the client's `Host` says how it is called.
+    fn set_server_from_host(&self, environ: &Bound<'_, PyDict>, host: &[u8], secure: bool) -> PyResult<()> {
+        let py = environ.py();
+        if host.is_empty() {
+            set(environ, &self.server_name, self.empty.bind(py).as_any())?;
+            return set(environ, &self.server_port, self.empty.bind(py).as_any());
+        }
+        let split = memchr::memrchr(b':', host).filter(|&at| !host[at..].contains(&b']'));
+        let (name, port) = match split {
+            Some(at) => (&host[..at], &host[at + 1..]),
+            None => (host, if secure { &b"443"[..] } else { b"80" }),
+        };
+        set(environ, &self.server_name, latin1(py, name)?.as_any())?;
+        set(environ, &self.server_port, latin1(py, port)?.as_any())
+    }
+}

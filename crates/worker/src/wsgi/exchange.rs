@@ -1,0 +1,454 @@
+//! One request's response on its way to the client, shared by everything the app holds: `start_response`, `write`,
+//! `wsgi.input`, `wsgi.early_hints`. No Python in here: callers detach around what sends or waits.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use nix::poll::PollFlags;
+use rgunicorn_http::response::{BodyPlan, chunk_head, plan};
+use rgunicorn_http::{Event, Version};
+use rgunicorn_wire::scoreboard::Slot;
+
+use crate::engine::{Conn, InFlight, OUT_LIMIT, Read};
+use crate::sys::now;
+
+/// How long a client may take without a byte moving, while the app's thread waits for it.
+const CLIENT_STALL_NS: u64 = 60_000_000_000;
+
+/// What the whole worker shares with its exchanges.
+#[derive(Debug, Clone)]
+pub struct Pulse {
+    /// This worker's slot, if it has one.
+    pub slot: Slot<'static>,
+    /// When the serving thread last did something.
+    pub progress: Arc<AtomicU64>,
+    /// It waits for events or for its client.
+    pub waits: Arc<AtomicBool>,
+    /// The head that the sentinel may replace by a 504.
+    pub in_flight: Arc<InFlight>,
+}
+
+impl Pulse {
+    /// Something moved.
+    pub fn beat(&self) {
+        self.progress.store(now(), Ordering::Relaxed);
+    }
+
+    fn wait_for_client<T>(&self, wait: impl FnOnce() -> T) -> T {
+        self.waits.store(true, Ordering::Relaxed);
+        self.slot.touch(0, now(), true);
+        let result = wait();
+        self.progress.store(now(), Ordering::Relaxed);
+        self.waits.store(false, Ordering::Relaxed);
+        self.slot.touch(0, now(), false);
+        result
+    }
+}
+
+/// How far the response is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// `start_response` has not been called.
+    Unset,
+    /// It has; nothing is sent.
+    Set,
+    /// The head is sent.
+    Sent,
+}
+
+/// What `start_response` said.
+#[derive(Debug, Default)]
+pub struct AppHead {
+    /// `200 OK`
+    pub status: Vec<u8>,
+    /// Its code.
+    pub code: u16,
+    /// Field lines, `Name: value\r\n` each, without those that are the server's.
+    pub fields: Vec<u8>,
+    /// `Content-Length`, kept apart.
+    pub content_length: Option<u64>,
+    /// The app upgrades the connection (`Connection: upgrade`).
+    pub upgrade: bool,
+}
+
+impl AppHead {
+    /// Empties it for the next request, keeping the memory.
+    pub fn reset(&mut self) {
+        self.status.clear();
+        self.fields.clear();
+        self.code = 0;
+        self.content_length = None;
+        self.upgrade = false;
+    }
+}
+
+/// The response's state.
+#[derive(Debug)]
+pub struct State {
+    /// The connection, while the request runs.
+    pub conn: Option<Box<Conn>>,
+    /// How far it is.
+    pub stage: Stage,
+    /// What the app said.
+    pub app: AppHead,
+    /// The request's version.
+    pub version: Version,
+    /// The request is a HEAD.
+    pub is_head: bool,
+    /// The connection may stay open after it.
+    pub keep_alive: bool,
+    /// The request's body has not been read to its end.
+    pub body_open: bool,
+    /// How the body is framed, once the head is sent.
+    pub plan: BodyPlan,
+    /// Bytes of the body that may still be sent, where its length was promised.
+    pub left: u64,
+    /// Body bytes sent (handed to the kernel or kept for it).
+    pub sent: u64,
+    /// The client is gone or got a 504: nothing more is sent.
+    pub dead: bool,
+    /// Body bytes were dropped because the response has none.
+    pub dropped_body: bool,
+    /// The scratch for heads.
+    pub scratch: Vec<u8>,
+}
+
+/// See the module's head.
+#[derive(Debug)]
+pub struct Exchange {
+    state: Mutex<State>,
+    /// Heart and sentinel.
+    pub pulse: Pulse,
+    /// `Server:` line, Date line source.
+    pub lines: Arc<ServerLines>,
+}
+
+/// The response lines that are the same for every response of a second.
+#[derive(Debug)]
+pub struct ServerLines {
+    server: Vec<u8>,
+    date: Mutex<(u64, Vec<u8>)>,
+}
+
+impl ServerLines {
+    /// For a `Server` header of this value.
+    pub fn new(server: &[u8]) -> Self {
+        let mut line = b"Server: ".to_vec();
+        line.extend_from_slice(server);
+        line.extend_from_slice(b"\r\n");
+        ServerLines { server: line, date: Mutex::new((u64::MAX, Vec::new())) }
+    }
+
+    fn append(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.server);
+        let wall = std::time::SystemTime::now();
+        let second = wall.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let mut date = self.date.lock().unwrap_or_else(PoisonError::into_inner);
+        if date.0 != second {
+            *date = (second, format!("Date: {}\r\n", httpdate::fmt_http_date(wall)).into_bytes());
+        }
+        out.extend_from_slice(&date.1);
+    }
+}
+
+impl Exchange {
+    /// Without a request yet.
+    pub fn new(pulse: Pulse, lines: Arc<ServerLines>) -> Self {
+        let state = State {
+            conn: None,
+            stage: Stage::Unset,
+            app: AppHead::default(),
+            version: Version::Http11,
+            is_head: false,
+            keep_alive: false,
+            body_open: false,
+            plan: BodyPlan::None,
+            left: 0,
+            sent: 0,
+            dead: true,
+            dropped_body: false,
+            scratch: Vec::new(),
+        };
+        Exchange { state: Mutex::new(state), pulse, lines }
+    }
+
+    /// The state; held for moments only, and over waits for the client only by a detached caller.
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins a request.
+    pub fn begin(&self, conn: Box<Conn>, version: Version, is_head: bool, keep_alive: bool, body_open: bool) {
+        let mut state = self.lock();
+        state.conn = Some(conn);
+        state.stage = Stage::Unset;
+        state.app.reset();
+        state.version = version;
+        state.is_head = is_head;
+        state.keep_alive = keep_alive;
+        state.body_open = body_open;
+        state.left = 0;
+        state.sent = 0;
+        state.dead = false;
+        state.dropped_body = false;
+    }
+
+    /// Sends a piece of the body, and the head before the first one. Detached callers only: it may wait for the client.
+    pub fn write(&self, data: &[u8]) {
+        let mut state = self.lock();
+        let state = &mut *state;
+        let mut head = std::mem::take(&mut state.scratch);
+        head.clear();
+        if state.stage != Stage::Sent {
+            self.head(state, &mut head, None);
+        }
+        let data = state.clip(data);
+        if !state.dead && !(head.is_empty() && data.is_empty()) {
+            let result = match state.plan {
+                BodyPlan::Chunked if !data.is_empty() => {
+                    chunk_head(data.len(), &mut head);
+                    state.send(&[&head, data, b"\r\n"])
+                }
+                _ => state.send(&[&head, data]),
+            };
+            state.dead |= result.is_err();
+            self.pulse.beat();
+            self.make_room(state);
+        }
+        state.scratch = head;
+    }
+
+    /// Prepares the whole response into `out` (head and framed body); the caller sends it.
+    /// `body` is all there is. False: nothing is to be sent (the client got a 504).
+    pub fn whole_head(&self, state: &mut State, out: &mut Vec<u8>, length: u64) -> bool {
+        self.head(state, out, Some(length));
+        !state.dead
+    }
+
+    /// Sends a file's part as the rest of the body.
+    pub fn write_file(&self, fd: OwnedFd, offset: i64, length: u64) {
+        let mut state = self.lock();
+        let state = &mut *state;
+        let mut head = std::mem::take(&mut state.scratch);
+        head.clear();
+        if state.stage != Stage::Sent {
+            self.head(state, &mut head, None);
+        }
+        let length = match state.plan {
+            BodyPlan::None => {
+                state.dropped_body = length > 0;
+                0
+            }
+            BodyPlan::Length(_) => length.min(state.left),
+            _ => length,
+        };
+        if !state.dead {
+            let chunked = matches!(state.plan, BodyPlan::Chunked) && length > 0;
+            if chunked {
+                chunk_head(usize::try_from(length).unwrap_or(usize::MAX), &mut head);
+            }
+            let mut result = state.send(&[&head]);
+            if length > 0 && result.is_ok() {
+                state.sent += length;
+                state.left = state.left.saturating_sub(length);
+                result = state.conn.as_mut().map_or(Ok(()), |conn| conn.send_file(fd, offset, length));
+                if chunked && result.is_ok() {
+                    result = state.send(&[b"\r\n"]);
+                }
+            }
+            state.dead |= result.is_err();
+            self.pulse.beat();
+        }
+        state.scratch = head;
+    }
+
+    /// Ends the response: sends the head if nothing did, and the last chunk.
+    pub fn finish(&self) {
+        self.write(b"");
+        let mut state = self.lock();
+        if !state.dead && matches!(state.plan, BodyPlan::Chunked) {
+            let result = state.send(&[b"0\r\n\r\n"]);
+            state.dead |= result.is_err();
+        }
+    }
+
+    /// Sends an interim response (103). Nothing happens on HTTP/1.0 or once the head is sent.
+    pub fn interim(&self, text: &[u8]) {
+        let mut state = self.lock();
+        if state.stage == Stage::Sent || state.version != Version::Http11 || state.dead {
+            return;
+        }
+        let result = state.send(&[text]);
+        state.dead |= result.is_err();
+    }
+
+    /// Appends the response's head to `out`, and settles the framing. `whole`: the length of the body, when all of it is
+    /// known. Only one of this and the sentinel's 504 gets to answer.
+    fn head(&self, state: &mut State, out: &mut Vec<u8>, whole: Option<u64>) {
+        if !self.pulse.in_flight.claim() {
+            state.dead = true;
+            state.keep_alive = false;
+            state.stage = Stage::Sent;
+            return;
+        }
+        let length = state.app.content_length.or(whole);
+        let (body, send_length) = plan(state.version, state.is_head, state.app.code, length);
+        state.plan = body;
+        state.left = length.unwrap_or(0);
+        // What the client still sends of its request would be taken for the next one.
+        state.keep_alive &= !state.body_open && !matches!(body, BodyPlan::UntilClose);
+        out.extend_from_slice(b"HTTP/1.1 ");
+        out.extend_from_slice(&state.app.status);
+        out.extend_from_slice(b"\r\n");
+        self.lines.append(out);
+        out.extend_from_slice(if state.app.upgrade {
+            b"Connection: upgrade\r\n"
+        } else if state.keep_alive {
+            b"Connection: keep-alive\r\n"
+        } else {
+            b"Connection: close\r\n"
+        });
+        if matches!(body, BodyPlan::Chunked) {
+            out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+        }
+        if let (true, Some(length)) = (send_length, length) {
+            out.extend_from_slice(b"Content-Length: ");
+            let mut digits = [0u8; 20];
+            out.extend_from_slice(decimal(length, &mut digits));
+            out.extend_from_slice(b"\r\n");
+        }
+        out.extend_from_slice(&state.app.fields);
+        out.extend_from_slice(b"\r\n");
+        state.stage = Stage::Sent;
+    }
+
+    /// Waits until less than [`OUT_LIMIT`] is kept for the client.
+    fn make_room(&self, state: &mut State) {
+        let dead = match state.conn.as_mut() {
+            Some(conn) if conn.out.buffered > OUT_LIMIT => self.pulse.wait_for_client(|| drain(conn)).is_err(),
+            _ => false,
+        };
+        state.dead |= dead;
+    }
+
+    /// Reads more of the request's body into `body`, waiting for the client. False: the body has ended.
+    /// Detached callers only.
+    pub fn read_body(&self, body: &mut Vec<u8>) -> io::Result<bool> {
+        let mut state = self.lock();
+        let state = &mut *state;
+        if !state.body_open {
+            return Ok(false);
+        }
+        let Some(conn) = state.conn.as_mut() else { return Ok(false) };
+        let more = self.pulse.wait_for_client(|| read_piece(conn, body));
+        if !matches!(more, Ok(true)) {
+            state.body_open = false;
+        }
+        if more.is_err() {
+            state.keep_alive = false;
+        }
+        more
+    }
+}
+
+impl State {
+    fn send(&mut self, pieces: &[&[u8]]) -> io::Result<()> {
+        match self.conn.as_mut() {
+            Some(conn) => conn.send(pieces),
+            None => Err(io::Error::other("the response is over")),
+        }
+    }
+
+    /// What may be sent of a body piece.
+    pub fn clip<'d>(&mut self, data: &'d [u8]) -> &'d [u8] {
+        let data = match self.plan {
+            BodyPlan::None => {
+                self.dropped_body |= !data.is_empty();
+                &[]
+            }
+            BodyPlan::Length(_) => {
+                let room = usize::try_from(self.left).unwrap_or(usize::MAX).min(data.len());
+                self.left -= room as u64;
+                &data[..room]
+            }
+            _ => data,
+        };
+        self.sent += data.len() as u64;
+        data
+    }
+
+    /// The promised length was not kept: the connection cannot go on.
+    pub fn short(&self) -> bool {
+        matches!(self.plan, BodyPlan::Length(_)) && self.left > 0
+    }
+}
+
+fn drain(conn: &mut Conn) -> io::Result<()> {
+    let mut moved = now();
+    let mut last = conn.out.buffered;
+    while conn.out.buffered > OUT_LIMIT / 2 {
+        conn.flush()?;
+        let now = now();
+        if conn.out.buffered != last {
+            last = conn.out.buffered;
+            moved = now;
+        } else if now - moved > CLIENT_STALL_NS {
+            return Err(io::Error::other("the client takes no data"));
+        }
+        conn.wait(PollFlags::POLLOUT, 1000);
+    }
+    Ok(())
+}
+
+fn read_piece(conn: &mut Conn, body: &mut Vec<u8>) -> io::Result<bool> {
+    let began = now();
+    let before = body.len();
+    loop {
+        let (consumed, event) = conn.decoder.advance(&conn.input).map_err(|error| io::Error::other(error.to_string()))?;
+        match event {
+            Event::Data(span) => body.extend_from_slice(span.of(&conn.input)),
+            Event::End => {
+                conn.input.drain(..consumed);
+                return Ok(false);
+            }
+            Event::Head => return Ok(false),
+            Event::NeedMore => {}
+        }
+        conn.input.drain(..consumed);
+        if !matches!(event, Event::NeedMore) {
+            continue;
+        }
+        if body.len() > before {
+            return Ok(true);
+        }
+        let old = conn.input.len();
+        let mut piece = [0u8; 65536];
+        match conn.read(&mut piece) {
+            Read::Bytes(length) => conn.input.extend_from_slice(&piece[..length]),
+            Read::End => {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the client closed the connection within its request"));
+            }
+            Read::Empty if now() - began > CLIENT_STALL_NS => {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "the client sends nothing"));
+            }
+            Read::Empty => {
+                conn.wait(PollFlags::POLLIN, 1000);
+            }
+        }
+        debug_assert!(conn.input.len() >= old);
+    }
+}
+
+fn decimal(mut number: u64, digits: &mut [u8; 20]) -> &[u8] {
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return &digits[at..];
+        }
+    }
+}
