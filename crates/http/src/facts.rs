@@ -1,0 +1,219 @@
+//! What the fields of a head say about the message: its framing, what becomes of the connection, expectations.
+
+use crate::bytes::{is_host_byte, trim};
+use crate::event::{Framing, Head, Version};
+use crate::{Error, Excerpt, Name};
+
+/// Collected field by field, judged once the head is complete.
+#[derive(Debug, Default)]
+pub(crate) struct Facts {
+    length: Option<u64>,
+    coding: Coding,
+    unsupported: Option<Excerpt>,
+    close: bool,
+    keep_alive: bool,
+    upgrade: bool,
+    expects_continue: bool,
+    host: Option<u16>,
+    content_type: Option<u16>,
+}
+
+/// The transfer codings so far.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Coding {
+    #[default]
+    None,
+    /// Only ones that are not understood.
+    NotChunked,
+    /// `chunked`, as the last.
+    Chunked,
+}
+
+impl Facts {
+    /// Takes note of the field that is to become number `index`.
+    pub(crate) fn note(&mut self, name: Name, value: &[u8], index: u16, folded: bool) -> Result<(), Error> {
+        match name {
+            // A proxy that doesn't unfold would have framed or routed the message differently.
+            Name::ContentLength | Name::TransferEncoding | Name::Host if folded => {
+                return Err(Error::Folding(Excerpt::of(name.as_str().as_bytes())));
+            }
+            Name::ContentLength => {
+                if self.length.is_some() {
+                    return Err(Error::Repeated("Content-Length"));
+                }
+                self.length = Some(content_length(value).ok_or_else(|| Error::ContentLength(Excerpt::of(value)))?);
+            }
+            Name::TransferEncoding => self.transfer_encoding(value)?,
+            Name::Connection => self.connection(value),
+            Name::Expect => {
+                // RFC 9110, section 10.1.1: the value is case-insensitive.
+                if !value.eq_ignore_ascii_case(b"100-continue") {
+                    return Err(Error::Expectation(Excerpt::of(value)));
+                }
+                self.expects_continue = true;
+            }
+            Name::Host => {
+                if self.host.replace(index).is_some() {
+                    return Err(Error::Repeated("Host"));
+                }
+                if !is_host(value) {
+                    return Err(Error::Host(Excerpt::of(value)));
+                }
+            }
+            Name::ContentType => {
+                if self.content_type.replace(index).is_some() {
+                    return Err(Error::Repeated("Content-Type"));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// All fields have been seen: what they come to.
+    pub(crate) fn judge(&mut self, is_connect: bool, head: &mut Head) -> Result<(), Error> {
+        head.framing = self.framing(head.version)?;
+        // RFC 9110, section 10.1.1: an HTTP/1.0 peer doesn't know 100 Continue.
+        head.expect_continue = self.expects_continue && head.version.at_least_11();
+        // RFC 9112, section 9.3. What follows a CONNECT belongs to no request, whatever it is answered.
+        head.keep_alive = !self.close && !is_connect && (head.version.at_least_11() || self.keep_alive);
+        head.upgrade = self.upgrade;
+        head.host = self.host;
+        head.content_type = self.content_type;
+        Ok(())
+    }
+
+    /// RFC 9112, section 6, without anything it lets a server be lenient about.
+    fn framing(&mut self, version: Version) -> Result<Framing, Error> {
+        match (&self.coding, self.length) {
+            (Coding::None, None) => Ok(Framing::None),
+            (Coding::None, Some(length)) => Ok(Framing::Length(length)),
+            (_, Some(_)) => Err(Error::TwoFramings),
+            // Section 6.1: in HTTP/1.0 the framing is faulty, whatever it says.
+            (_, None) if !version.at_least_11() => Err(Error::TransferEncoding(Excerpt::of(b"in HTTP/1.0"))),
+            (coding, None) => match self.unsupported.take() {
+                Some(unsupported) => Err(Error::UnsupportedCoding(unsupported)),
+                None if *coding == Coding::Chunked => Ok(Framing::Chunked),
+                None => Err(Error::TransferEncoding(Excerpt::of(b"without chunked"))),
+            },
+        }
+    }
+
+    /// Codings stack over all the fields; `chunked` is there once, and last.
+    fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), Error> {
+        for coding in value.split(|&byte| byte == b',').map(trim) {
+            if coding.is_empty() || self.coding == Coding::Chunked {
+                return Err(Error::TransferEncoding(Excerpt::of(value)));
+            }
+            if coding.eq_ignore_ascii_case(b"chunked") {
+                self.coding = Coding::Chunked;
+            } else {
+                self.coding = Coding::NotChunked;
+                self.unsupported.get_or_insert_with(|| Excerpt::of(coding));
+            }
+        }
+        Ok(())
+    }
+
+    /// RFC 9110, section 7.6.1: a list, over all the fields.
+    fn connection(&mut self, value: &[u8]) {
+        for option in value.split(|&byte| byte == b',').map(trim) {
+            match option.len() {
+                5 => self.close |= option.eq_ignore_ascii_case(b"close"),
+                7 => self.upgrade |= option.eq_ignore_ascii_case(b"upgrade"),
+                10 => self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive"),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// RFC 9110, section 8.6: digits and nothing else. Bounded so that it fits in a signed number too.
+fn content_length(value: &[u8]) -> Option<u64> {
+    if value.is_empty() {
+        return None;
+    }
+    value.iter().try_fold(0u64, |length, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        length.checked_mul(10)?.checked_add(digit).filter(|&length| length <= i64::MAX as u64)
+    })
+}
+
+/// `uri-host [ ":" port ]` (RFC 9110, section 7.2), or nothing.
+pub(crate) fn is_host(value: &[u8]) -> bool {
+    let port = match value {
+        [b'[', literal @ ..] => match literal.iter().position(|&byte| byte == b']') {
+            Some(end) if end > 0 && literal[..end].iter().all(|&byte| is_host_byte(byte) && byte != b'[') => {
+                &literal[end + 1..]
+            }
+            _ => return false,
+        },
+        _ => {
+            let end = value.iter().position(|&byte| byte == b':').unwrap_or(value.len());
+            let (name, port) = value.split_at(end);
+            if !name.iter().all(|&byte| is_host_byte(byte) && !matches!(byte, b'[' | b']')) {
+                return false;
+            }
+            port
+        }
+    };
+    match port {
+        [] => true,
+        [b':', digits @ ..] => digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_length_is_digits() {
+        for (value, expected) in [
+            ("0", Some(0)),
+            ("5", Some(5)),
+            ("00005", Some(5)),
+            ("9223372036854775807", Some(i64::MAX as u64)),
+            ("9223372036854775808", None),
+            ("99999999999999999999999", None),
+            ("", None),
+            ("+5", None),
+            ("-0", None),
+            ("0_5", None),
+            ("5, 5", None),
+            ("5,5", None),
+            ("3 1", None),
+            ("0x5", None),
+            ("5.0", None),
+            ("\u{b2}", None),
+        ] {
+            assert_eq!(content_length(value.as_bytes()), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn hosts() {
+        for host in [
+            "",
+            "a",
+            "a_b.example",
+            "a:80",
+            "a:",
+            "127.0.0.1:8000",
+            "[::1]",
+            "[::1]:80",
+            "[fe80::1%25eth0]:1",
+            "a%20b",
+            "*",
+        ] {
+            assert!(is_host(host.as_bytes()), "{host}");
+        }
+        for host in [
+            "a b", "a/b", "u@a", "a:80:80", "a:b", "[::1", "::1", "[]", "[::1]80", "[[::1]", "a]", "a\\b", "a\"",
+            "\u{e9}", "a?b", "a#",
+        ] {
+            assert!(!is_host(host.as_bytes()), "{host}");
+        }
+    }
+}
