@@ -94,14 +94,9 @@ impl AccessLog {
         self.writer.push(line.as_bytes());
     }
 
-    /// Where the lines go.
-    pub fn writer(&self) -> &Writer {
-        &self.writer
-    }
-
     fn atom(&self, atom: &Atom, record: &Record<'_>, clock: &mut Clock, line: &mut String) {
-        let target = record.head.target.of(record.bytes);
-        let method = record.head.method.of(record.bytes);
+        let target = record.head.text(record.head.target, record.bytes);
+        let method = record.head.text(record.head.method, record.bytes);
         let micros = record.took / 1000;
         match atom {
             Atom::Remote => match record.peer {
@@ -122,8 +117,8 @@ impl AccessLog {
                 protocol(line, record.head.version);
             }
             Atom::Method => latin1(line, method),
-            Atom::Path => latin1(line, path_and_query(target).0),
-            Atom::Query => latin1(line, path_and_query(target).1),
+            Atom::Path => latin1(line, record.head.text(record.head.path, record.bytes)),
+            Atom::Query => latin1(line, record.head.text(record.head.query, record.bytes)),
             Atom::Protocol => protocol(line, record.head.version),
             Atom::Status => latin1(line, record.status.split(|&b| b == b' ').next().unwrap_or_default()),
             Atom::Bytes | Atom::BytesOrDash => put(line, format_args!("{}", record.sent)),
@@ -147,8 +142,9 @@ impl AccessLog {
 impl<'r> Record<'r> {
     /// The last field of this (lower-case) name.
     fn request_field(&self, name: &str) -> Option<&'r [u8]> {
+        let text = |span| self.head.text(span, self.bytes);
         let mut fields = self.head.fields.iter().rev();
-        fields.find(|f| f.name.of(self.bytes).eq_ignore_ascii_case(name.as_bytes())).map(|f| f.value.of(self.bytes))
+        fields.find(|field| text(field.name).eq_ignore_ascii_case(name.as_bytes())).map(|field| text(field.value))
     }
 
     fn response_field(&self, name: &str) -> Option<&'r [u8]> {
@@ -249,13 +245,6 @@ fn protocol(line: &mut String, version: Version) {
         Version::Http11 => line.push_str("HTTP/1.1"),
         Version::Http10 => line.push_str("HTTP/1.0"),
         Version::Other(major, minor) => put(line, format_args!("HTTP/{major}.{minor}")),
-    }
-}
-
-fn path_and_query(target: &[u8]) -> (&[u8], &[u8]) {
-    match memchr::memchr(b'?', target) {
-        Some(at) => (&target[..at], &target[at + 1..]),
-        None => (target, b""),
     }
 }
 

@@ -26,7 +26,8 @@ pub fn fork_worker(py: Python<'_>, arbiter_pid: i32, link_fd: RawFd) -> PyResult
     let failed = |what: &str, error: Errno| PyOSError::new_err((error as i32, format!("{what}: {}", error.desc())));
     let (reader, sender) = pipe().map_err(|error| failed("pipe", error))?;
     let mut mask = SigSet::empty();
-    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::all()), Some(&mut mask)).map_err(|error| failed("sigprocmask", error))?;
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::all()), Some(&mut mask))
+        .map_err(|error| failed("sigprocmask", error))?;
     let _ = py;
     // SAFETY: the GIL is held; PyOS_BeforeFork pairs with exactly one of the AfterFork calls in each process that goes on
     // with Python.
@@ -54,7 +55,8 @@ pub fn fork_worker(py: Python<'_>, arbiter_pid: i32, link_fd: RawFd) -> PyResult
     };
     // SAFETY: the parent side of the PyOS_BeforeFork above.
     unsafe { pyo3::ffi::PyOS_AfterFork_Parent() };
-    let pid = result.and_then(|middle| worker_pid(middle, &reader).map_err(|error| failed("the middle process", error)));
+    let pid =
+        result.and_then(|middle| worker_pid(middle, &reader).map_err(|error| failed("the middle process", error)));
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&mask), None);
     pid
 }

@@ -62,7 +62,8 @@ impl Link {
     /// Sends one message; a full or closed link drops it.
     pub fn say(&self, message: &WorkerSays) {
         let bytes = rgunicorn_wire::encode(message);
-        let bytes = if bytes.len() > rgunicorn_wire::MAX_INLINE { rgunicorn_wire::encode(&shortened(message)) } else { bytes };
+        let bytes =
+            if bytes.len() > rgunicorn_wire::MAX_INLINE { rgunicorn_wire::encode(&shortened(message)) } else { bytes };
         let _ = send(self.fd.as_raw_fd(), &bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
     }
 
@@ -86,7 +87,9 @@ impl Link {
 
 fn shortened(message: &WorkerSays) -> WorkerSays {
     match message {
-        WorkerSays::Failed { exit, reason } => WorkerSays::Failed { exit: *exit, reason: reason.chars().take(1000).collect() },
+        WorkerSays::Failed { exit, reason } => {
+            WorkerSays::Failed { exit: *exit, reason: reason.chars().take(1000).collect() }
+        }
         other => other.clone(),
     }
 }

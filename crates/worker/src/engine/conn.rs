@@ -87,6 +87,8 @@ pub struct Conn {
     pub phase: Phase,
     /// When its wait ends (CLOCK_MONOTONIC ns).
     pub deadline: u64,
+    /// A request has begun to arrive.
+    pub begun: bool,
     /// The peer has closed its side, or will be found to have.
     pub hangup: bool,
     /// Its place in the table and the poll set, once it had to wait.
@@ -127,6 +129,7 @@ impl Conn {
             out: Out::default(),
             phase: Phase::Reading,
             deadline: 0,
+            begun: false,
             hangup: false,
             token: None,
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),

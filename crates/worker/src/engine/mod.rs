@@ -24,7 +24,7 @@ use rgunicorn_logs::Writer;
 use rgunicorn_wire::WorkerSays;
 use rgunicorn_wire::scoreboard::{Scoreboard, Slot, State};
 
-pub use conn::{BODY_LIMIT, Conn, OUT_LIMIT, Phase, Read};
+pub use conn::{Conn, OUT_LIMIT, Read};
 pub use sentinel::InFlight;
 
 use crate::access_log::AccessLog;
@@ -38,7 +38,8 @@ use table::Table;
 #[pyclass(frozen, module = "rgunicorn._rgunicorn")]
 pub struct Engine {
     shared: Arc<Shared>,
-    link: Py<Link>,
+    /// Keeps the link's descriptor open for as long as the engine sends on it.
+    _link: Py<Link>,
     scoreboard: OwnedFd,
     arbiter: Mutex<Option<OwnedFd>>,
 }
@@ -72,7 +73,6 @@ impl Engine {
     #[pyo3(signature = (options, listeners, scoreboard, slot, age, link, arbiter, wake))]
     #[allow(clippy::too_many_arguments)]
     fn new(
-        py: Python<'_>,
         options: &Bound<'_, PyDict>,
         listeners: Vec<(RawFd, bool)>,
         scoreboard: RawFd,
@@ -98,7 +98,6 @@ impl Engine {
         let listeners: Vec<Listener> = listeners.into_iter().map(|(fd, unix)| Listener { fd, unix }).collect();
         let link_fd = link.get().fileno();
         let sets = Sets::new(&listeners, link_fd, wake)?;
-        let _ = py;
         Ok(Engine {
             shared: Arc::new(Shared {
                 options,
@@ -115,7 +114,7 @@ impl Engine {
                 requests: AtomicU64::new(0),
                 access: Mutex::new(None),
             }),
-            link,
+            _link: link,
             scoreboard,
             arbiter: Mutex::new(Some(crate::sys::own(arbiter))),
         })

@@ -83,9 +83,8 @@ pub struct Options {
 impl Options {
     /// From the dict that the worker's Python side makes of `cfg`.
     pub fn read(dict: &Bound<'_, PyDict>) -> PyResult<Self> {
-        let item = |name: &str| {
-            dict.get_item(name)?.ok_or_else(|| PyValueError::new_err(format!("the engine needs {name}")))
-        };
+        let item =
+            |name: &str| dict.get_item(name)?.ok_or_else(|| PyValueError::new_err(format!("the engine needs {name}")));
         let number = |name: &str| item(name)?.extract::<u64>();
         let flag = |name: &str| item(name)?.extract::<bool>();
         let mut http = HttpOptions::new(

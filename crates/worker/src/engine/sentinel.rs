@@ -3,7 +3,7 @@
 //! It beats the worker's heart, notices a request that makes no progress (answers its client 504 where no head was sent,
 //! and tells the arbiter), and ends the process when the arbiter is gone.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -52,11 +52,17 @@ impl InFlight {
         self.lock().timed_out
     }
 
+    /// In a child that the app forked: the socket of the request in hand, which is its parent's to answer.
+    pub fn take_in_child(&self) -> Option<RawFd> {
+        self.inner.try_lock().ok()?.fd.take()
+    }
+
     fn answer_504(&self) {
         let mut inner = self.lock();
         if let Some(fd) = inner.fd.take() {
             inner.timed_out = true;
-            let page = rgunicorn_http::error_response(504, "Gateway Timeout", "The application did not answer in time.");
+            let page =
+                rgunicorn_http::error_response(504, "Gateway Timeout", "The application did not answer in time.");
             let _ = send(fd, &page, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
             let _ = shutdown(fd, Shutdown::Write);
         }
@@ -89,7 +95,10 @@ pub struct Sentinel {
 pub fn start(sentinel: Sentinel) -> std::io::Result<()> {
     let mut old = SigSet::empty();
     pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::all()), Some(&mut old))?;
-    let started = std::thread::Builder::new().name("rgunicorn-sentinel".into()).stack_size(128 * 1024).spawn(move || sentinel.watch());
+    let started = std::thread::Builder::new()
+        .name("rgunicorn-sentinel".into())
+        .stack_size(128 * 1024)
+        .spawn(move || sentinel.watch());
     pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&old), None)?;
     started.map(|_| ())
 }
@@ -125,12 +134,5 @@ impl Sentinel {
             0 => 1000,
             nanos => (nanos / 4_000_000).clamp(50, 1000) as u16,
         }
-    }
-}
-
-/// For the descriptor list of [`crate::engine::Engine::after_fork_in_child`].
-impl AsRawFd for Sentinel {
-    fn as_raw_fd(&self) -> RawFd {
-        self.arbiter.as_raw_fd()
     }
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use pyo3::prelude::*;
-use rgunicorn_http::{Decoder, Error as HttpError, Event, split_target};
+use rgunicorn_http::{Decoder, Error as HttpError, Event};
 use rgunicorn_wire::WorkerSays;
 
+use super::Shared;
 use super::conn::{BODY_LIMIT, Conn, PendingHead, Phase, Read};
 use super::poll::Wake;
-use super::Shared;
 use crate::sys::now;
 use crate::wsgi::{After, Gateway, Request};
 
@@ -165,7 +165,7 @@ impl Serving {
         self.shared.sets.stop_listening(&self.shared.listeners);
         let now = now();
         let until = *self.retire_until.get_or_insert(now + self.shared.options.keepalive.min(HEAD_LIMIT_NS));
-        let idle = |conn: &Conn| conn.phase == Phase::Reading && conn.input.is_empty() && conn.head.is_none();
+        let idle = |conn: &Conn| conn.phase == Phase::Reading && !conn.begun;
         if now >= until {
             for conn in self.shared.table.expired(0, idle) {
                 self.close(conn);
@@ -261,7 +261,11 @@ impl Serving {
     fn sweep(&mut self) {
         let now = now();
         let room = self.shared.table.open() < self.shared.options.worker_connections;
-        if !self.shared.sets.listens() && room && now >= self.accept_after && !self.shared.retire.load(Ordering::Relaxed) {
+        if !self.shared.sets.listens()
+            && room
+            && now >= self.accept_after
+            && !self.shared.retire.load(Ordering::Relaxed)
+        {
             self.accept_after = 0;
             let _ = self.shared.sets.listen(&self.shared.listeners);
         }
@@ -270,9 +274,9 @@ impl Serving {
         }
         self.last_sweep = now;
         for mut conn in self.shared.table.expired(now, |_| false) {
-            let begun = !conn.input.is_empty() || conn.head.is_some();
-            if conn.phase == Phase::Reading && begun {
-                let page = rgunicorn_http::error_response(408, "Request Timeout", "The request took too long to arrive.");
+            if conn.phase == Phase::Reading && conn.begun {
+                let page =
+                    rgunicorn_http::error_response(408, "Request Timeout", "The request took too long to arrive.");
                 let _ = conn.send(&[&page]);
             }
             self.close(conn);
@@ -420,8 +424,9 @@ impl Serving {
                             self.shared.pulse.slot.count_bytes(count as u64, 0);
                         }
                         Read::Empty => {
-                            let idle = window.is_empty() && conn.head.is_none();
-                            if !(idle && conn.served > 0) && conn.deadline < now() + HEAD_LIMIT_NS && idle_deadline(conn) {
+                            let begun = !window.is_empty() || conn.head.is_some();
+                            if begun && !conn.begun {
+                                conn.begun = true;
                                 conn.deadline = now() + HEAD_LIMIT_NS;
                             }
                             return Step::Park;
@@ -443,6 +448,7 @@ impl Serving {
 
     fn serve_one(&mut self, mut conn: Box<Conn>, window: &mut Window, ready: Ready) -> (Box<Conn>, After) {
         let body = std::mem::take(&mut conn.body);
+        conn.begun = false;
         if !ready.complete {
             // The rest of the body goes on from here.
             conn.input = window.bytes().to_vec();
@@ -452,17 +458,10 @@ impl Serving {
             Head::InBuffer { start, end } => &window.data[*start..*end],
             Head::Copied(bytes) => bytes,
         };
-        let head = conn.decoder.head();
-        let target = match split_target(head.target.of(bytes), head.method.of(bytes)) {
-            Ok(target) => target,
-            Err(error) => {
-                self.refuse(&mut conn, &error);
-                return (conn, After::Linger);
-            }
-        };
-        let keep_alive = self.shared.options.keepalive > 0 && !self.shared.retire.load(Ordering::Relaxed) && !conn.hangup;
-        let request = Request { bytes, target, body, complete: ready.complete, keep_alive };
-        let (mut conn, after) = self.gateway.run(conn, request);
+        let keep_alive =
+            self.shared.options.keepalive > 0 && !self.shared.retire.load(Ordering::Relaxed) && !conn.hangup;
+        let mut request = Request { bytes, body, complete: ready.complete, keep_alive };
+        let (mut conn, after) = self.gateway.run(conn, &mut request);
         if !ready.complete && after == After::Keep {
             // The app read the body to its end: what came after it belongs to the next request.
             let rest = std::mem::take(&mut conn.input);
@@ -523,11 +522,6 @@ impl Serving {
             self.last_sweep = 0;
         }
     }
-}
-
-/// Whether the deadline is still that of an idle connection, to be replaced by the one for a request that has begun.
-fn idle_deadline(conn: &Conn) -> bool {
-    conn.served > 0 && conn.head.is_none() && conn.input.is_empty()
 }
 
 fn drain_pipe(fd: std::os::fd::RawFd) {

@@ -6,6 +6,7 @@
 //! no other connection waiting.
 
 use std::collections::VecDeque;
+use std::os::fd::RawFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::conn::Conn;
@@ -138,6 +139,21 @@ impl Table {
             .map(|(index, entry)| token(index as u32, entry.generation))
             .collect();
         due.into_iter().filter_map(|token| inner.take(token)).collect()
+    }
+
+    /// The sockets of all connections that nobody has in hand; in a child that the app forked, where another thread may
+    /// have held the lock at the fork.
+    pub fn descriptors(&self) -> Vec<RawFd> {
+        let Ok(inner) = self.inner.try_lock() else { return Vec::new() };
+        let waiting = inner.entries.iter().filter_map(|entry| match &entry.place {
+            Place::Waiting { conn, .. } => Some(conn.raw_fd()),
+            _ => None,
+        });
+        let fresh = inner.ready.iter().filter_map(|work| match work {
+            Work::Fresh(conn) => Some(conn.raw_fd()),
+            Work::Token(_) => None,
+        });
+        waiting.chain(fresh).collect()
     }
 
     /// Connections that wait or are ready or in hand, as counted by [`Table::opened`] and [`Table::closed`].

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
-use rgunicorn_http::{Head, Version, percent_decode_into};
+use rgunicorn_http::{Head, Name, Version, percent_decode_into};
 use rustc_hash::FxBuildHasher;
 
 use super::ffi::{get, latin1, set};
@@ -40,6 +40,8 @@ pub struct Keys {
     empty: Py<PyString>,
     root: Py<PyString>,
     methods: Vec<(&'static [u8], Py<PyString>)>,
+    /// By [`Name`].
+    known: Vec<Option<Py<PyString>>>,
     fields: HashMap<Vec<u8>, Py<PyString>, FxBuildHasher>,
 }
 
@@ -105,22 +107,20 @@ impl Keys {
             empty: key(""),
             root: key("/"),
             methods: methods.iter().map(|method| (method.as_bytes(), key(method))).collect(),
+            known: known_keys(py),
             fields: HashMap::default(),
         }
     }
 
     /// The environ key of a request field.
-    fn field<'py>(&mut self, py: Python<'py>, name: &[u8]) -> PyResult<Py<PyString>> {
+    fn field(&mut self, py: Python<'_>, known: Name, name: &[u8]) -> PyResult<Py<PyString>> {
+        if let Some(key) = self.known.get(known as usize).and_then(Option::as_ref) {
+            return Ok(key.clone_ref(py));
+        }
         if let Some(key) = self.fields.get(name) {
             return Ok(key.clone_ref(py));
         }
-        let upper: String =
-            name.iter().map(|&b| if b == b'-' { '_' } else { b.to_ascii_uppercase() as char }).collect();
-        let key = match upper.as_str() {
-            "CONTENT_TYPE" | "CONTENT_LENGTH" => upper,
-            _ => format!("HTTP_{upper}"),
-        };
-        let key = PyString::intern(py, &key).unbind();
+        let key = PyString::intern(py, &environ_name(name)).unbind();
         if self.fields.len() < KEPT_NAMES {
             self.fields.insert(name.to_vec(), key.clone_ref(py));
         }
@@ -141,8 +141,8 @@ impl Keys {
         let mut scheme = None;
         let mut host: &[u8] = b"";
         for field in &parts.head.fields {
-            let (name, value) = (field.name.of(parts.bytes), field.value.of(parts.bytes));
-            let key = self.field(py, name)?;
+            let (name, value) = (parts.head.text(field.name, parts.bytes), parts.head.text(field.value, parts.bytes));
+            let key = self.field(py, field.known, name)?;
             let text = latin1(py, value)?;
             match get(environ, &key) {
                 None => set(environ, &key, text.as_any())?,
@@ -240,4 +240,31 @@ impl Keys {
         set(environ, &self.server_name, latin1(py, name)?.as_any())?;
         set(environ, &self.server_port, latin1(py, port)?.as_any())
     }
+}
+
+/// `Content-Type` is `CONTENT_TYPE`, `X-Y` is `HTTP_X_Y` (RFC 3875, 4.1.18). Only two names lose the `HTTP_`, and not their
+/// twins with an underscore, which are another field.
+fn environ_name(name: &[u8]) -> String {
+    if name.eq_ignore_ascii_case(b"content-type") {
+        return "CONTENT_TYPE".into();
+    }
+    if name.eq_ignore_ascii_case(b"content-length") {
+        return "CONTENT_LENGTH".into();
+    }
+    let upper = name.iter().map(|&b| if b == b'-' { '_' } else { b.to_ascii_uppercase() as char });
+    "HTTP_".chars().chain(upper).collect()
+}
+
+fn known_keys(py: Python<'_>) -> Vec<Option<Py<PyString>>> {
+    let mut keys = Vec::new();
+    for name in Name::all() {
+        let at = name as usize;
+        if keys.len() <= at {
+            keys.resize_with(at + 1, || None);
+        }
+        if !name.as_str().is_empty() {
+            keys[at] = Some(PyString::intern(py, &environ_name(name.as_str().as_bytes())).unbind());
+        }
+    }
+    keys
 }

@@ -406,7 +406,8 @@ fn read_piece(conn: &mut Conn, body: &mut Vec<u8>) -> io::Result<bool> {
     let began = now();
     let before = body.len();
     loop {
-        let (consumed, event) = conn.decoder.advance(&conn.input).map_err(|error| io::Error::other(error.to_string()))?;
+        let (consumed, event) =
+            conn.decoder.advance(&conn.input).map_err(|error| io::Error::other(error.to_string()))?;
         match event {
             Event::Data(span) => body.extend_from_slice(span.of(&conn.input)),
             Event::End => {
@@ -428,7 +429,10 @@ fn read_piece(conn: &mut Conn, body: &mut Vec<u8>) -> io::Result<bool> {
         match conn.read(&mut piece) {
             Read::Bytes(length) => conn.input.extend_from_slice(&piece[..length]),
             Read::End => {
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the client closed the connection within its request"));
+                return Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "the client closed the connection within its request",
+                ));
             }
             Read::Empty if now() - began > CLIENT_STALL_NS => {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "the client sends nothing"));

@@ -11,7 +11,11 @@ use pyo3::{Borrowed, ffi};
 pub fn latin1<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyString>> {
     // SAFETY: the pointer and length describe a live slice; the result is a new reference or NULL with an exception set.
     unsafe {
-        let text = ffi::PyUnicode_DecodeLatin1(bytes.as_ptr().cast::<c_char>(), bytes.len() as ffi::Py_ssize_t, std::ptr::null());
+        let text = ffi::PyUnicode_DecodeLatin1(
+            bytes.as_ptr().cast::<c_char>(),
+            bytes.len() as ffi::Py_ssize_t,
+            std::ptr::null(),
+        );
         Bound::from_owned_ptr_or_err(py, text).map(|text| text.cast_into_unchecked())
     }
 }
@@ -35,7 +39,11 @@ pub fn get<'py>(dict: &Bound<'py, PyDict>, key: &Py<PyString>) -> Option<Bound<'
 }
 
 /// Calls `callable(first, second)`.
-pub fn call2<'py>(callable: &Bound<'py, PyAny>, first: &Bound<'py, PyAny>, second: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+pub fn call2<'py>(
+    callable: &Bound<'py, PyAny>,
+    first: &Bound<'py, PyAny>,
+    second: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
     let null: *mut ffi::PyObject = std::ptr::null_mut();
     // SAFETY: live objects, NULL-terminated; the result is a new reference or NULL with an exception set.
     unsafe {
@@ -52,9 +60,16 @@ pub fn append_latin1(text: &Bound<'_, PyString>, out: &mut Vec<u8>) -> PyResult<
         return Ok(());
     }
     for c in utf8.chars() {
-        let byte = u8::try_from(u32::from(c))
-            .map_err(|_| PyValueError::new_err(format!("a header holds {c:?}, which latin-1 does not have: {utf8:?}")))?;
+        let byte = u8::try_from(u32::from(c)).map_err(|_| {
+            PyValueError::new_err(format!("a header holds {c:?}, which latin-1 does not have: {utf8:?}"))
+        })?;
         out.push(byte);
     }
     Ok(())
+}
+
+/// How many references an object has.
+pub fn references(object: &Bound<'_, PyAny>) -> isize {
+    // SAFETY: a live object, and the GIL is held.
+    unsafe { ffi::Py_REFCNT(object.as_ptr()) }
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use pyo3::exceptions::{PyAssertionError, PyStopIteration, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyIterator, PyList, PyString, PyTuple};
-use rgunicorn_http::{Target, Version};
+use rgunicorn_http::Version;
 
 pub use environ::{Keys, RequestParts};
 pub use exchange::{Exchange, Pulse, ServerLines};
@@ -55,7 +55,9 @@ impl Rules {
     fn scheme_of(&self, name: &[u8], value: &[u8]) -> Option<bool> {
         self.secure
             .iter()
-            .find(|(secure, _)| secure.len() == name.len() && secure.iter().zip(name).all(|(s, n)| *s == n.to_ascii_uppercase()))
+            .find(|(secure, _)| {
+                secure.len() == name.len() && secure.iter().zip(name).all(|(s, n)| *s == n.to_ascii_uppercase())
+            })
             .map(|(_, means_https)| means_https == value)
     }
 }
@@ -106,8 +108,6 @@ pub enum After {
 pub struct Request<'r> {
     /// The bytes that the head's spans refer to.
     pub bytes: &'r [u8],
-    /// Path and query.
-    pub target: Target,
     /// The body so far.
     pub body: Vec<u8>,
     /// That is all of it.
@@ -203,11 +203,11 @@ impl Gateway {
     }
 
     /// Serves one request. Called detached.
-    pub fn run(&mut self, mut conn: Box<Conn>, request: Request<'_>) -> (Box<Conn>, After) {
+    pub fn run(&mut self, mut conn: Box<Conn>, request: &mut Request<'_>) -> (Box<Conn>, After) {
         let started = now();
         let pulse = self.exchange.pulse.clone();
         let head = conn.decoder.head();
-        let (target, method) = (head.target.of(request.bytes), head.method.of(request.bytes));
+        let (target, method) = (head.text(head.target, request.bytes), head.text(head.method, request.bytes));
         pulse.slot.begin(0, started, method, target);
         pulse.progress.store(started, std::sync::atomic::Ordering::Relaxed);
         pulse.in_flight.begin(conn.raw_fd());
@@ -215,7 +215,7 @@ impl Gateway {
         conn.served += 1;
         let mut called = Called::Failed;
         let mut slot = Some(conn);
-        Python::attach(|py| called = self.attached(py, &mut slot, &request, started));
+        Python::attach(|py| called = self.attached(py, &mut slot, request, started));
         let conn = slot.take().or_else(|| self.exchange.lock().conn.take());
         let Some(mut conn) = conn else {
             // Not reachable: the connection is in one of the two.
@@ -232,12 +232,23 @@ impl Gateway {
     }
 
     /// The part that needs the GIL.
-    fn attached(&mut self, py: Python<'_>, slot: &mut Option<Box<Conn>>, request: &Request<'_>, started: u64) -> Called {
+    fn attached(
+        &mut self,
+        py: Python<'_>,
+        slot: &mut Option<Box<Conn>>,
+        request: &mut Request<'_>,
+        started: u64,
+    ) -> Called {
         let (environ, hooks) = match self.prepare(py, slot, request) {
             Ok(prepared) => prepared,
             Err(Refused::Scheme) => return self.refuse(slot, 400, "Bad Request", "Contradictory scheme headers"),
             Err(Refused::ScriptName) => {
-                return self.refuse(slot, 500, "Internal Server Error", "The request's path does not begin with SCRIPT_NAME");
+                return self.refuse(
+                    slot,
+                    500,
+                    "Internal Server Error",
+                    "The request's path does not begin with SCRIPT_NAME",
+                );
             }
             Err(Refused::Python(error)) => {
                 self.log_failure(py, slot, request, &error);
@@ -275,7 +286,7 @@ impl Gateway {
         &mut self,
         py: Python<'py>,
         slot: &mut Option<Box<Conn>>,
-        request: &Request<'_>,
+        request: &mut Request<'_>,
     ) -> Result<(Bound<'py, PyDict>, Option<Bound<'py, PyAny>>), Refused> {
         let Some(conn) = slot.as_mut() else { return Err(Refused::ScriptName) };
         if conn.objects.is_none() {
@@ -284,14 +295,14 @@ impl Gateway {
         let (listener, serial) = (conn.listener, conn.serial);
         let environ = self.templates[listener].bind(py).copy()?;
         let head = conn.decoder.head();
-        let target = head.target.of(request.bytes);
+        let target = head.text(head.target, request.bytes);
         let parts = RequestParts {
             head,
             bytes: request.bytes,
-            path: &target[request.target.path.clone()],
-            query: request.target.query.clone().map_or(&b""[..], |query| &target[query]),
+            path: head.text(head.path, request.bytes),
+            query: head.text(head.query, request.bytes),
             target,
-            method: head.method.of(request.bytes),
+            method: head.text(head.method, request.bytes),
             trusted: conn.trusted,
         };
         if let Some(objects) = &conn.objects {
@@ -303,7 +314,7 @@ impl Gateway {
             self.no_input.bind(py).clone()
         } else {
             let stream = (!request.complete).then(|| Arc::clone(&self.exchange));
-            Bound::new(py, Input::new(request.body.clone(), stream))?
+            Bound::new(py, Input::new(std::mem::take(&mut request.body), stream))?
         };
         ffi::set(&environ, &self.keys.input, input.as_any())?;
         ffi::set(&environ, &self.keys.early_hints, self.early_hints.bind(py).as_any())?;
@@ -315,7 +326,8 @@ impl Gateway {
             ffi::set(&environ, &self.keys.socket, socket.bind(py).as_any())?;
             objects.socket = Some(socket);
         }
-        let hooks = if self.before || self.after { Some(self.run_before(py, &environ, &parts, conn, &input)?) } else { None };
+        let hooks =
+            if self.before || self.after { Some(self.run_before(py, &environ, &parts, conn, &input)?) } else { None };
         if let Some(conn) = slot.take() {
             self.exchange.begin(conn, version, is_head, keep_alive, !request.complete);
         }
@@ -333,8 +345,9 @@ impl Gateway {
     ) -> PyResult<Bound<'py, PyAny>> {
         let fields = PyList::empty(py);
         for field in &parts.head.fields {
-            let name: String = field.name.of(parts.bytes).iter().map(|b| b.to_ascii_uppercase() as char).collect();
-            fields.append((name, ffi::latin1(py, field.value.of(parts.bytes))?))?;
+            let name: String =
+                parts.head.text(field.name, parts.bytes).iter().map(|b| b.to_ascii_uppercase() as char).collect();
+            fields.append((name, ffi::latin1(py, parts.head.text(field.value, parts.bytes))?))?;
         }
         let version = match parts.head.version {
             Version::Http11 => (1, 1),
@@ -375,8 +388,10 @@ impl Gateway {
             (lossy(&state.app.status), lossy(&state.app.fields), state.sent, state.stage == Stage::Sent)
         };
         let elapsed_us = (now() - started) / 1000;
-        let result =
-            self.worker.bind(py).call_method1("_after_request", (request, environ, status, fields, sent, sent_head, elapsed_us));
+        let result = self
+            .worker
+            .bind(py)
+            .call_method1("_after_request", (request, environ, status, fields, sent, sent_head, elapsed_us));
         if let Err(error) = result {
             error.write_unraisable(py, None);
         }
@@ -487,7 +502,7 @@ impl Gateway {
             conn.map(|conn| {
                 let head = conn.decoder.head();
                 let latin = |bytes: &[u8]| bytes.iter().map(|&b| b as char).collect::<String>();
-                (latin(head.method.of(request.bytes)), latin(head.target.of(request.bytes)))
+                (latin(head.text(head.method, request.bytes)), latin(head.text(head.target, request.bytes)))
             })
         };
         let (method, target) = text.unwrap_or_default();
@@ -518,7 +533,8 @@ impl Gateway {
     /// Whoever kept something of this request must not reach the next one through it.
     fn renew(&mut self, py: Python<'_>, environ: Bound<'_, PyDict>) {
         drop(environ);
-        let kept = self.start_response.get_refcnt(py) > 1 || self.early_hints.get_refcnt(py) > 1;
+        let kept = ffi::references(self.start_response.bind(py).as_any()) > 1
+            || ffi::references(self.early_hints.bind(py).as_any()) > 1;
         if !kept {
             return;
         }
@@ -652,4 +668,3 @@ fn wrapped_tempfile(file: &Bound<'_, PyAny>) -> PyResult<Option<(RawFd, i64)>> {
         _ => Ok(None),
     }
 }
-

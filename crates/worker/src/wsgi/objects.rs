@@ -84,7 +84,9 @@ fn raised(exc_info: &Bound<'_, PyAny>) -> PyErr {
 
 /// Reads status and headers as PEP 3333 and Gunicorn have them: `str` only, tokens as names, no control characters.
 fn read_head(head: &mut AppHead, status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<()> {
-    let status = status.cast::<PyString>().map_err(|_| PyTypeError::new_err(format!("status must be str, not {}", type_name(status))))?;
+    let status = status
+        .cast::<PyString>()
+        .map_err(|_| PyTypeError::new_err(format!("status must be str, not {}", type_name(status))))?;
     append_latin1(status, &mut head.status)?;
     head.code = head
         .status
@@ -112,19 +114,15 @@ fn read_field(head: &mut AppHead, item: &Bound<'_, PyAny>) -> PyResult<()> {
         Ok(pair) if pair.len() == 2 => (pair.get_item(0)?, pair.get_item(1)?),
         _ => item.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?,
     };
-    let as_text = |part: &Bound<'_, PyAny>| match part.cast::<PyString>() {
-        Ok(text) => Ok(text.clone()),
-        Err(_) => Err(PyTypeError::new_err(format!("header names and values must be str, not {}", type_name(part)))),
-    };
     let (name, value) = (as_text(&name)?, as_text(&value)?);
     let start = head.fields.len();
-    append_latin1(&name, &mut head.fields)?;
+    append_latin1(name, &mut head.fields)?;
     let name_end = head.fields.len();
     if !valid_name(&head.fields[start..name_end]) {
         return Err(PyValueError::new_err(format!("invalid header name: {}", name.repr()?)));
     }
     head.fields.extend_from_slice(b": ");
-    append_latin1(&value, &mut head.fields)?;
+    append_latin1(value, &mut head.fields)?;
     let written = &head.fields[name_end + 2..];
     let trimmed = written.trim_ascii();
     if !valid_value(trimmed) {
@@ -137,7 +135,12 @@ fn read_field(head: &mut AppHead, item: &Bound<'_, PyAny>) -> PyResult<()> {
     let (raw_name, raw_value) = (&head.fields[start..name_end], &head.fields[name_end + 2..]);
     if raw_name.eq_ignore_ascii_case(b"content-length") {
         let length = std::str::from_utf8(raw_value).ok().and_then(|digits| digits.parse().ok());
-        head.content_length = Some(length.ok_or_else(|| PyValueError::new_err(format!("Content-Length is no number: {}", value.repr().map_or_else(|_| String::new(), |r| r.to_string()))))?);
+        head.content_length = Some(length.ok_or_else(|| {
+            PyValueError::new_err(format!(
+                "Content-Length is no number: {}",
+                value.repr().map_or_else(|_| String::new(), |r| r.to_string())
+            ))
+        })?);
         head.fields.truncate(start);
         return Ok(());
     }
@@ -157,6 +160,11 @@ fn read_field(head: &mut AppHead, item: &Bound<'_, PyAny>) -> PyResult<()> {
     Ok(())
 }
 
+fn as_text<'p, 'py>(part: &'p Bound<'py, PyAny>) -> PyResult<&'p Bound<'py, PyString>> {
+    part.cast::<PyString>()
+        .map_err(|_| PyTypeError::new_err(format!("header names and values must be str, not {}", type_name(part))))
+}
+
 /// The name of an object's type, for messages.
 pub fn type_name(object: &Bound<'_, PyAny>) -> String {
     object.get_type().name().map_or_else(|_| "?".into(), |name| name.to_string())
@@ -165,7 +173,9 @@ pub fn type_name(object: &Bound<'_, PyAny>) -> String {
 #[pymethods]
 impl Write {
     fn __call__(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
-        let bytes = data.cast::<PyBytes>().map_err(|_| PyTypeError::new_err(format!("write() takes bytes, not {}", type_name(data))))?;
+        let bytes = data
+            .cast::<PyBytes>()
+            .map_err(|_| PyTypeError::new_err(format!("write() takes bytes, not {}", type_name(data))))?;
         if self.exchange.lock().stage == Stage::Unset {
             return Err(PyAssertionError::new_err("write() before start_response()"));
         }
