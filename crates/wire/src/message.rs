@@ -17,11 +17,10 @@ pub enum Order {
     /// `on_starting`, in this order. Answered by `started` or `failed`.
     /// Descriptors: `[error log, access log]`, each only if its `has_*` is true.
     Configure(Configure),
-    /// `--check-config` and `--print-config`: import the app and nothing else. Answered by `checked` or `failed`.
-    Check {
-        /// The application, `module[:expr]`.
-        app_uri: String,
-    },
+    /// `--check-config` and `--print-config`: build `cfg`, which imports what dotted names stand for, then import the
+    /// app; no hook runs, and neither `pythonpath` nor `raw_env` is applied, as in Gunicorn. Answered by `validated` and
+    /// then `checked`, or by `failed` in place of either.
+    Check(Configure),
     /// Listeners are up: run `when_ready`. Answered by `ready_done` or `failed`.
     Bound {
         /// Addresses as logged, for `server.address` and `server.LISTENERS`.
@@ -158,7 +157,12 @@ pub enum Report {
     },
     /// `when_ready` is done.
     ReadyDone,
-    /// The app was imported (answer to `check`).
+    /// `cfg` was built (first answer to `check`).
+    Validated {
+        /// How `--print-config` shows the callables and classes that were given by a dotted name.
+        shown: BTreeMap<String, String>,
+    },
+    /// The app was imported (second answer to `check`).
     Checked,
     /// Something went wrong; the forkserver goes on living until told to exit.
     Failed(Failure),
@@ -181,7 +185,8 @@ pub enum Report {
 /// Why a forkserver could not do what it was told.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Failure {
-    /// What it was doing: `config`, `configure`, `preload`, `nworkers_changed`, `on_starting`, `when_ready`, `check`.
+    /// What it was doing: `config`, `configure` (a dotted name, the worker class), `preload`, `nworkers_changed`,
+    /// `on_starting`, `when_ready`, `check` (the app).
     pub stage: String,
     /// One line for the operator, without traceback.
     pub message: String,
@@ -224,5 +229,8 @@ pub enum WorkerSays {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ArbiterSays {
     /// Finish what you are doing and leave. A TERM follows, for apps that wrap its handler.
-    Retire,
+    Retire {
+        /// The whole server stops: nobody else will accept what waits in the listeners' queues, so take it first.
+        drain: bool,
+    },
 }

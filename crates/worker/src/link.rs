@@ -73,7 +73,7 @@ impl Link {
             match recv(self.fd.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
                 Ok(0) => self.closed.store(true, Ordering::Relaxed),
                 Ok(length) => {
-                    if let Ok(ArbiterSays::Retire) = rgunicorn_wire::decode(&buffer[..length]) {
+                    if let Ok(ArbiterSays::Retire { drain: _ }) = rgunicorn_wire::decode(&buffer[..length]) {
                         self.retire.store(true, Ordering::Relaxed);
                     }
                 }
