@@ -55,6 +55,13 @@ def launcher(program: Program) -> Iterator[Launcher]:
         yield launcher
 
 
+@pytest.fixture(scope="module")
+def shared(program: Program) -> Iterator[Launcher]:
+    """A launcher for servers that all tests of a module use."""
+    with Launcher(program) as launcher:
+        yield launcher
+
+
 @pytest.fixture
 def start(launcher: Launcher):
     return launcher.start

@@ -81,7 +81,7 @@ def wait_gone(pid: int, timeout: float = PATIENCE) -> bool:
     except ProcessLookupError:
         return True
     try:
-        return bool(select.select([fd], [], [], timeout)[0])
+        return bool(select.select([fd], [], [], max(timeout, 0))[0])
     finally:
         os.close(fd)
 

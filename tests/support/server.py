@@ -8,6 +8,7 @@ import signal
 import socket
 import stat
 import subprocess
+import time
 from pathlib import Path
 
 from . import processes
@@ -109,6 +110,13 @@ class Server:
             raise AssertionError(f"{self.program} still runs after {timeout} s; its processes: {self.describe()}")
         return self._process.wait()
 
+    def wait_family(self, timeout: float = PATIENCE) -> None:
+        """Waits until none of its processes is left."""
+        deadline = time.monotonic() + timeout
+        while left := self.family():
+            if not processes.wait_gone(left[0], deadline - time.monotonic()):
+                raise AssertionError(f"{self.program}: still there after {timeout} s: {self.describe()}")
+
     def stop(self, number: int = signal.SIGTERM) -> int:
         self.send_signal(number)
         return self.wait()
@@ -139,9 +147,6 @@ class Server:
         self._closed = True
         processes.end(self.family())
         self._process.wait()
-        self.stdout.close()
-        self.stderr.close()
-        print(f"--- {self.program} stdout\n{self.stdout.text}\n--- {self.program} stderr\n{self.stderr.text}")
 
     def log_lines(self) -> list[str]:
         lines = self.stderr.lines
@@ -150,11 +155,11 @@ class Server:
         return lines
 
     def litter(self) -> list[Path]:
-        """Sockets and pidfiles in its directory, which it should have removed."""
+        """Sockets and pidfiles in its directory, which it should have removed (but Gunicorn's control socket)."""
         return [
             path
             for path in sorted(self.directory.rglob("*"))
-            if stat.S_ISSOCK(path.lstat().st_mode) or path.suffix == ".pid"
+            if (stat.S_ISSOCK(path.lstat().st_mode) or path.suffix == ".pid") and path.parent.name != ".gunicorn"
         ]
 
     def _end(self) -> list[str]:
