@@ -37,7 +37,7 @@ def test_the_old_one_serves_on_while_the_new_one_cannot_boot(start, launcher):
             return [str(os.getpid()).encode()]
         """,
     )
-    server = start("--max-requests", "3", "app:app", allowed=["on purpose", "exited with code 3", "failed to boot"])
+    server = start("--max-requests", "3", "app:app", allowed=["on purpose", "exited with code 3", "could not boot", "failed to boot"])
     pid = server.get().body
     (launcher.directory / "broken").touch()
     server.get()
