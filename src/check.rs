@@ -10,7 +10,7 @@ use rgunicorn_wire::{BUILD_ID, Order, Report};
 
 use crate::config;
 use crate::exit::Exit;
-use crate::forkserver::{Forkserver, Heard};
+use crate::forkserver::{self, Forkserver, Heard};
 use crate::home::Home;
 use crate::settings::{FileLayer, Invocation, Mode, Settings, merge};
 use crate::sys::poll::Poller;
@@ -53,7 +53,8 @@ impl Conversation {
         let mut forkserver = Forkserver::start(home, directory).map_err(|error| stop(format!("Error: {error}")))?;
         let poller = Poller::new().map_err(stop)?;
         poller.watch(&forkserver, 0).map_err(stop)?;
-        forkserver.say(&Order::Load(invocation.load(1)), &[]).map_err(stop)?;
+        let source = invocation.config_source().map_err(stop)?;
+        forkserver.say(&Order::Load(forkserver::load(invocation, source, 1)), &[]).map_err(stop)?;
         Ok(Conversation { forkserver, poller })
     }
 
@@ -103,7 +104,7 @@ impl Conversation {
 fn show(settings: &Settings, shown: &std::collections::BTreeMap<String, String>) {
     let text = match settings.mode() {
         Mode::PrintConfig => settings.print_config(shown),
-        Mode::ExplainConfig => settings.explain_config(shown),
+        Mode::ExplainConfig => settings.explain_config(),
         Mode::CheckConfig | Mode::Serve => return,
     };
     let mut out = std::io::stdout().lock();

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rgunicorn_logs::Level;
-use rgunicorn_wire::message::Configure;
 use rgunicorn_wire::PyValue;
+use rgunicorn_wire::message::Configure;
 
 use crate::arbiter::event::Plan;
 use crate::logging::Target;
-use crate::settings::{Bind, Error, Settings};
+use crate::settings::{Bind, Error, Origin, Settings};
 
 /// How sockets are opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,7 +67,7 @@ impl Config {
         let path = |name: &str| settings.text(name).filter(|path| !path.is_empty()).map(str::to_owned);
         // Raises what a start must refuse.
         settings.env()?;
-        settings.startable()?;
+        settings.refuse_unbuilt()?;
         let binds = settings.addresses()?;
         let timeout = Some(seconds("timeout")).filter(|timeout| !timeout.is_zero());
         let plan = Plan {
@@ -76,26 +76,26 @@ impl Config {
             graceful_timeout: seconds("graceful_timeout"),
             boot_timeout: timeout.unwrap_or_default().max(MIN_BOOT_TIMEOUT),
             worker_class: settings.worker_class(),
-            warnings: settings.unbuilt(),
+            warnings: settings.warnings().iter().cloned().chain(settings.unbuilt()).collect(),
         };
         let chdir = PathBuf::from(settings.text("chdir").unwrap_or("."));
         Ok(Config {
             binds,
             listen: ListenOptions {
                 backlog: i32::try_from(settings.int("backlog")).unwrap_or(i32::MAX),
-                reuse_port: settings.flag("reuse_port"),
+                reuse_port: settings.bool("reuse_port"),
                 umask: settings.int("umask") as u32,
                 owner: owner(&settings),
                 tls: false,
             },
             // Relative to where the server works, like every path that it opens after the change of directory.
             pidfile: path("pidfile").map(|path| chdir.join(path)),
-            daemon: settings.flag("daemon"),
-            keep_stdio: settings.flag("enable_stdio_inheritance"),
+            daemon: settings.bool("daemon"),
+            keep_stdio: settings.bool("enable_stdio_inheritance"),
             error_log: log_target(&settings, "errorlog", &chdir),
             access_log: log_target(&settings, "accesslog", &chdir),
             level: Level::from_setting(settings.text("loglevel").unwrap_or("info")),
-            capture_output: settings.flag("capture_output"),
+            capture_output: settings.bool("capture_output"),
             plan,
             chdir,
             settings,
@@ -114,7 +114,7 @@ impl Config {
     /// Changes settings that a hook changed, and resolves anew.
     pub fn amended(mut self, changed: BTreeMap<String, PyValue>) -> Result<Config, Error> {
         for (name, value) in changed {
-            self.settings.set_by_hook(&name, value)?;
+            self.settings.set(&name, value, Origin::Hook)?;
         }
         Config::resolve(self.settings)
     }
@@ -138,10 +138,10 @@ pub fn for_check(settings: &Settings) -> Configure {
         settings: settings.wire(),
         callables: settings.callables(),
         address: Vec::new(),
-        app_uri: settings.app_uri().to_owned(),
+        app_uri: settings.paste_uri().unwrap_or(settings.app_uri()).to_owned(),
         chdir: settings.text("chdir").unwrap_or(".").to_owned(),
         worker_class: settings.worker_class(),
-        proc_name: settings.proc_name(),
+        proc_name: settings.proc_name().to_owned(),
         arbiter_pid: std::process::id() as i32,
         num_workers: 0,
         first: true,

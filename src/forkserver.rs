@@ -6,9 +6,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::process::Command;
 
+use rgunicorn_wire::message::Load;
 use rgunicorn_wire::{MAX_INLINE, MAX_MESSAGE, MEMFD_MARK, Order, Report};
 
 use crate::home::Home;
+use crate::settings::{ConfigSource, Invocation, table};
 use crate::sys::link::{self, Received};
 use crate::sys::{Pid, memory, process};
 
@@ -102,6 +104,26 @@ impl Forkserver {
             _ => packet.bytes,
         };
         rgunicorn_wire::decode(&bytes).map_or(Heard::Closed, Heard::Report)
+    }
+}
+
+/// What a forkserver of this generation is to read.
+pub fn load(invocation: &Invocation, source: ConfigSource, generation: u32) -> Load {
+    let config = match source {
+        ConfigSource::Python(config) => Some(config),
+        ConfigSource::None | ConfigSource::Toml { .. } => None,
+    };
+    let mut argv = invocation.argv().to_vec();
+    // Configurations look at it: galaxy for `--preload`, others for the program's name.
+    if let Some(program) = argv.first_mut() {
+        *program = std::path::Path::new(&program).with_file_name("gunicorn").display().to_string();
+    }
+    Load {
+        generation,
+        argv,
+        config,
+        chdir: invocation.environment().start_dir.display().to_string(),
+        names: table::all().filter(|setting| setting.in_python_file()).map(|setting| setting.name.to_owned()).collect(),
     }
 }
 

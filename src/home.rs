@@ -158,8 +158,11 @@ mod tests {
 
     #[test]
     fn a_prefix_of_its_own() {
-        let files =
-            ["opt/lib/rgunicorn/rgunicorn/__init__.py", "opt/lib/rgunicorn/rgunicorn/_rgunicorn.abi3.so", "opt/bin/python3"];
+        let files = [
+            "opt/lib/rgunicorn/rgunicorn/__init__.py",
+            "opt/lib/rgunicorn/rgunicorn/_rgunicorn.abi3.so",
+            "opt/bin/python3",
+        ];
         let (python, packages) = found(&files, "opt/bin/rgunicorn", None, None);
         assert_eq!((python.as_str(), packages.as_str()), ("python3", "opt/lib/rgunicorn"));
     }

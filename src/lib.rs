@@ -5,6 +5,7 @@
 
 pub mod arbiter;
 mod check;
+pub mod cli;
 mod config;
 mod exit;
 mod forkserver;
@@ -23,7 +24,7 @@ pub use exit::Exit;
 
 use arbiter::{Arbiter, Outcome, Start};
 use home::Home;
-use settings::{Environment, Invocation, Mode, Parsed};
+use settings::{ConfigSource, Environment, FileLayer, Invocation, Mode, Parsed, Settings, merge};
 use sys::daemon::{Herald, Side, detach};
 use sys::{process, title};
 
@@ -48,23 +49,26 @@ fn refuse(message: impl std::fmt::Display) -> Refused {
 }
 
 fn start(arguments: Vec<OsString>) -> Result<Exit, Refused> {
-    let environment = Environment::take().map_err(refuse)?;
+    let environment =
+        Environment::capture().map_err(|error| refuse(format!("the working directory is gone: {error}")))?;
     let parsed = Invocation::parse(arguments, environment)
-        .map_err(|usage| Refused { message: usage.text, exit: Exit::Usage })?;
+        .map_err(|usage| Refused { message: usage.text, exit: Exit::from_code(i32::from(usage.exit_code)) })?;
     let invocation = match parsed {
-        Parsed::Run(invocation) => invocation,
+        Parsed::Run(invocation) => *invocation,
         Parsed::Print(text) => {
             // A reader that has seen enough (`--help | head`) is no failure.
             let _ = std::io::stdout().write_all(text.as_bytes());
             return Ok(Exit::Done);
         }
     };
-    // Says what is wrong before a process is started for it.
-    invocation.config_source().map_err(|error| Refused { message: error.to_string(), exit: Exit::Failure })?;
-    let program = std::env::current_exe().map_err(|error| refuse(format!("can't tell where this program is: {error}")))?;
-    let home = Home::find(&program, invocation.python(), std::env::var_os("VIRTUAL_ENV")).map_err(refuse)?;
+    let early = read_early(&invocation).map_err(|error| Refused { message: error.to_string(), exit: Exit::Failure })?;
+    let program =
+        std::env::current_exe().map_err(|error| refuse(format!("can't tell where this program is: {error}")))?;
+    let python = early.as_ref().and_then(Settings::python).or(invocation.python()).map(str::to_owned);
+    let home = Home::find(&program, python.as_deref(), std::env::var_os("VIRTUAL_ENV")).map_err(refuse)?;
     let directory = invocation.environment().start_dir.clone();
-    if invocation.mode() != Mode::Serve {
+    let mode = early.as_ref().map_or(invocation.mode(), Settings::mode);
+    if mode != Mode::Serve {
         return Ok(check::run(&invocation, &home, &directory));
     }
     let passed = systemd::passed_sockets(process::own_pid().0, |name| std::env::var(name).ok());
@@ -74,8 +78,12 @@ fn start(arguments: Vec<OsString>) -> Result<Exit, Refused> {
     }
     title::make_room();
     let mut start = Start { invocation, home, directory, passed, herald: None, detached: false };
-    if start.invocation.says_daemon() {
-        match go_to_background(start.invocation.says_keep_stdio())? {
+    let daemon = early.as_ref().map_or(start.invocation.says("daemon"), |settings| settings.bool("daemon"));
+    if daemon {
+        let keep_stdio = early.as_ref().map_or(start.invocation.says("enable_stdio_inheritance"), |settings| {
+            settings.bool("enable_stdio_inheritance")
+        });
+        match go_to_background(keep_stdio)? {
             Ok(herald) => (start.herald, start.detached) = (Some(herald), true),
             Err(exit) => return Ok(exit),
         }
@@ -91,6 +99,20 @@ fn start(arguments: Vec<OsString>) -> Result<Exit, Refused> {
                 Ok(herald) => start = Start { herald: Some(herald), detached: true, ..again },
                 Err(exit) => return Ok(exit),
             },
+        }
+    }
+}
+
+/// The settings, where no interpreter is needed for them: what is wrong with them is said before a process is started.
+fn read_early(invocation: &Invocation) -> Result<Option<Settings>, settings::Error> {
+    let source = invocation.config_source()?;
+    if let Some(warning) = source.warning() {
+        let _ = std::io::stderr().write_all(warning.as_bytes());
+    }
+    match source {
+        ConfigSource::Python(_) => Ok(None),
+        ConfigSource::None | ConfigSource::Toml { .. } => {
+            merge(invocation, FileLayer::read(source, std::collections::BTreeMap::new())?).map(Some)
         }
     }
 }

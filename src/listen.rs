@@ -34,7 +34,8 @@ pub fn open_all(binds: &[Bind], options: &ListenOptions, passed: Option<u32>) ->
     if let Some(count) = passed {
         return (SYSTEMD_FIRST..).take(count as usize).map(|fd| inherited(fd, "LISTEN_FDS")).collect();
     }
-    let numbers: Vec<RawFd> = binds.iter().filter_map(|bind| if let Bind::Fd(fd) = bind { Some(*fd) } else { None }).collect();
+    let numbers: Vec<RawFd> =
+        binds.iter().filter_map(|bind| if let Bind::Fd(fd) = bind { Some(*fd) } else { None }).collect();
     if !numbers.is_empty() {
         return numbers.into_iter().map(|fd| inherited(fd, "bind")).collect();
     }
@@ -59,10 +60,10 @@ impl Listener {
             // Drops every packet that opens a connection: SYN without ACK. The filter sees the TCP header; its flags are
             // in byte 13. Needs no privilege.
             let drop_syn = [
-                bpf(0x30, 0, 0, 13),    // A = flags
-                bpf(0x54, 0, 0, 0x12),  // A &= SYN|ACK
-                bpf(0x15, 0, 1, 0x02),  // SYN alone?
-                bpf(0x06, 0, 0, 0),     // then drop
+                bpf(0x30, 0, 0, 13),   // A = flags
+                bpf(0x54, 0, 0, 0x12), // A &= SYN|ACK
+                bpf(0x15, 0, 1, 0x02), // SYN alone?
+                bpf(0x06, 0, 0, 0),    // then drop
                 bpf(0x06, 0, 0, 0xffff_ffff),
             ];
             let _ = self.socket.attach_filter(&drop_syn);
@@ -137,7 +138,8 @@ fn unix(path: &Path, options: &ListenOptions) -> Result<Listener, BindFailure> {
     let address = format!("unix:{}", path.display());
     let occupied = std::fs::symlink_metadata(path).is_ok_and(|meta| !is_socket(&meta));
     if occupied {
-        let error = io::Error::other("there is a file of this name that is no socket; remove it or choose another path");
+        let error =
+            io::Error::other("there is a file of this name that is no socket; remove it or choose another path");
         return Err(failure(&address, &error, true));
     }
     let draft = draft_name(path);

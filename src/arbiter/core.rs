@@ -155,7 +155,10 @@ impl Core {
             (Phase::Running, Signal::Ttou) if self.target > 1 => self.resize(self.target - 1),
             (_, Signal::Ttin | Signal::Ttou) => {}
             (_, Signal::Hup | Signal::Usr1 | Signal::Usr2) => {
-                self.log(Level::Warning, format!("{signal} does nothing yet in this version; restart to apply changes"));
+                self.log(
+                    Level::Warning,
+                    format!("{signal} does nothing yet in this version; restart to apply changes"),
+                );
             }
             (_, Signal::Winch) => {}
         }

@@ -67,10 +67,7 @@ pub enum Stage {
 impl Worker {
     /// Whether it counts towards the number of workers that there should be.
     pub fn counts(&self) -> bool {
-        matches!(
-            self.stage,
-            Stage::Ordered { .. } | Stage::Booting { .. } | Stage::Ready { .. } | Stage::Asked { .. }
-        )
+        matches!(self.stage, Stage::Ordered { .. } | Stage::Booting { .. } | Stage::Ready { .. } | Stage::Asked { .. })
     }
 
     /// Whether it serves, and is to go on.
@@ -105,8 +102,7 @@ impl Fleet {
         self.last_age += 1;
         let age = self.last_age;
         let stage = Stage::Ordered { until };
-        let worker =
-            Worker { age, generation, slot, pid: None, stage, booted: false, failure: None, recycle: false };
+        let worker = Worker { age, generation, slot, pid: None, stage, booted: false, failure: None, recycle: false };
         Some(self.workers.entry(age).or_insert(worker))
     }
 

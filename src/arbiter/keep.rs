@@ -260,7 +260,9 @@ impl Core {
 
     pub(super) fn backoff_deadline(&self, now: Duration) -> Option<Duration> {
         match self.phase {
-            Phase::Running => [self.worker_backoff.waits(now), self.forkserver_backoff.waits(now)].into_iter().flatten().min(),
+            Phase::Running => {
+                [self.worker_backoff.waits(now), self.forkserver_backoff.waits(now)].into_iter().flatten().min()
+            }
             _ => None,
         }
     }

@@ -13,7 +13,7 @@ use super::wait::{WorkerLink, forkserver_token, worker_token};
 use super::{Arbiter, Outcome};
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::forkserver::Forkserver;
+use crate::forkserver::{self, Forkserver};
 use crate::logging::{self, Kind, Target};
 use crate::pidfile::Pidfile;
 use crate::settings::{FileLayer, merge};
@@ -94,8 +94,14 @@ impl Arbiter {
             Ok(forkserver) => {
                 self.events.push_back(Event::Started { generation, pid: forkserver.pid });
                 self.forkservers.insert(generation, forkserver);
-                let load = self.start.invocation.load(generation);
-                self.tell(generation, &Order::Load(load), &[]);
+                match self.start.invocation.config_source() {
+                    Ok(source) => {
+                        let load = forkserver::load(&self.start.invocation, source, generation);
+                        self.tell(generation, &Order::Load(load), &[]);
+                    }
+                    // It was there when we started.
+                    Err(error) => self.fail(generation, error.to_string(), Exit::Failure),
+                }
             }
             Err(message) => self.fail(generation, format!("Error: {message}"), Exit::Failure),
         }
@@ -161,7 +167,7 @@ impl Arbiter {
         if let Some(path) = &config.pidfile {
             self.pidfile = Some(Pidfile::create(path)?);
         }
-        self.set_title(&config.settings.proc_name());
+        self.set_title(config.settings.proc_name());
         Ok(())
     }
 

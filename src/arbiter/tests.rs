@@ -164,10 +164,7 @@ fn a_start_goes_from_the_configuration_to_the_forks() {
     let actions = world.take();
     let order: Vec<&Action> = actions.iter().filter(|action| !matches!(action, Action::Log(..))).collect();
     assert!(matches!(order[0], Action::Settle { generation: 1, .. }), "{order:#?}");
-    assert_eq!(
-        *order[1],
-        Action::Configure { generation: 1, first: true, replacement: false, num_workers: 3 }
-    );
+    assert_eq!(*order[1], Action::Configure { generation: 1, first: true, replacement: false, num_workers: 3 });
     assert_eq!(*order[2], Action::Bind { generation: 1 });
     assert!(matches!(order[3], Action::Tell { order: Order::Bound { .. }, .. }));
     assert_eq!(*order[4], Action::Fork { generation: 1, age: 1, slot: 0 });
@@ -196,7 +193,9 @@ fn a_worker_that_dies_is_replaced_at_once() {
     let actions = world.take();
     assert!(actions.contains(&Action::Bury { age: 1 }));
     assert!(actions.contains(&Action::Fork { generation: 1, age: 3, slot: 0 }), "{actions:#?}");
-    assert!(actions.iter().any(|action| matches!(action, Action::Tell { order: Order::ChildExit { pid: 1001, .. }, .. })));
+    assert!(
+        actions.iter().any(|action| matches!(action, Action::Tell { order: Order::ChildExit { pid: 1001, .. }, .. }))
+    );
 }
 
 #[test]
@@ -474,7 +473,11 @@ fn max_requests_replaces_first_and_one_at_a_time() {
     world.says(3, WorkerSays::Ready);
     let actions = world.take();
     assert!(actions.contains(&Action::Retire { age: 1, pid: Some(pid(1)), drain: false }));
-    assert_eq!(actions.iter().filter(|action| matches!(action, Action::Fork { .. })).count(), 1, "now the other's turn");
+    assert_eq!(
+        actions.iter().filter(|action| matches!(action, Action::Fork { .. })).count(),
+        1,
+        "now the other's turn"
+    );
     world.dies(1, Status::Exited(0));
     world.hello(4);
     world.says(4, WorkerSays::Ready);

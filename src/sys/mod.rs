@@ -11,6 +11,7 @@ pub mod poll;
 pub mod process;
 pub mod signals;
 pub mod title;
+pub mod users;
 
 pub use process::{Pid, Status};
 pub use signals::Signal;
