@@ -1,10 +1,8 @@
 """Helpers that programs import from here."""
 
 import os
-import socket
 import sys
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 from rgunicorn import _rgunicorn
 from rgunicorn.loading import import_app, load_class
@@ -36,6 +34,8 @@ def _setproctitle(title: str) -> None:
 
 def is_ipv6(addr: str) -> bool:
     """Whether it is an IPv6 address."""
+    import socket
+
     try:
         socket.inet_pton(socket.AF_INET6, addr)
     except (OSError, ValueError):
@@ -51,6 +51,8 @@ def parse_address(netloc: str, default_port: str = "8000") -> Any:
     if netloc.startswith("fd://"):
         return int(netloc[len("fd://") :])
     rest = netloc.partition("tcp://")[2] if netloc.startswith("tcp://") else netloc
+    if not rest:
+        return "0.0.0.0", int(default_port)
     if rest.startswith("["):
         host, _, port = rest[1:].partition("]")
         port = port.lstrip(":")
@@ -59,7 +61,7 @@ def parse_address(netloc: str, default_port: str = "8000") -> Any:
     port = port or default_port
     if not port.isdigit():
         raise RuntimeError(f"{port!r} is not a valid port number.")
-    return host.lower() or "0.0.0.0", int(port)
+    return host.lower(), int(port)
 
 
 def getcwd() -> str:
@@ -115,6 +117,8 @@ def bytes_to_str(b: Any) -> str:
 
 def unquote_to_wsgi_str(string: str) -> str:
     """Percent-decoded, in WSGI's form of text."""
+    from urllib.parse import unquote_to_bytes
+
     return unquote_to_bytes(string).decode("latin-1")
 
 
