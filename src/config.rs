@@ -2,7 +2,7 @@
 //! reads settings by name for the arbiter.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rgunicorn_logs::Level;
@@ -68,6 +68,7 @@ impl Config {
         // Raises what a start must refuse.
         settings.env()?;
         settings.refuse_unbuilt()?;
+        log_config_exists(&settings)?;
         let binds = settings.addresses()?;
         let timeout = Some(seconds("timeout")).filter(|timeout| !timeout.is_zero());
         let plan = Plan {
@@ -120,12 +121,24 @@ impl Config {
     }
 }
 
+/// It has no effect yet, but a start that Gunicorn refuses must not succeed here. Only the last of the three is read.
+fn log_config_exists(settings: &Settings) -> Result<(), Error> {
+    let overridden = !matches!(settings.get("logconfig_dict"), PyValue::Map(pairs) if pairs.is_empty())
+        || settings.text("logconfig_json").is_some();
+    match settings.text("logconfig") {
+        Some(file) if !overridden && !Path::new(file).exists() => {
+            Err(Error::LogConfigMissing { file: file.to_owned(), origin: settings.origin("logconfig").clone() })
+        }
+        _ => Ok(()),
+    }
+}
+
 fn owner(settings: &Settings) -> Option<(u32, u32)> {
     let id = |name: &str| u32::try_from(settings.int(name)).ok();
     Some((id("user")?, id("group")?))
 }
 
-fn log_target(settings: &Settings, name: &str, chdir: &std::path::Path) -> Target {
+fn log_target(settings: &Settings, name: &str, chdir: &Path) -> Target {
     match Target::from_setting(settings.text(name)) {
         Target::File(path) => Target::File(chdir.join(path).display().to_string()),
         other => other,
