@@ -1,0 +1,12 @@
+"""The WSGI application.
+
+    rgunicorn --chdir examples/django_project --workers 2 project.wsgi
+"""
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
+
+application = get_wsgi_application()

@@ -1,0 +1,1 @@
+"""What the test suites share: programs under test, a server guard, a strict HTTP client."""
