@@ -30,6 +30,7 @@ pub enum Error {
     Folding(Excerpt),
     /// A second field of a name that can't be a list.
     Repeated(&'static str),
+    NoHost,
     Host(Excerpt),
     ContentLength(Excerpt),
     TransferEncoding(Excerpt),
@@ -42,6 +43,7 @@ pub enum Error {
     ChunkEnd,
     /// A field that may not be in a trailer section.
     Trailer(Excerpt),
+    TrailersTooLarge,
     Truncated,
 }
 
@@ -54,6 +56,14 @@ impl Error {
             Error::Expectation(_) => 417,
             Error::UnsupportedCoding(_) => 501,
             _ => 400,
+        }
+    }
+
+    /// This error, met in a trailer section: what 431 says is about heads.
+    pub(crate) fn of_trailers(self) -> Error {
+        match self {
+            Error::TooManyFields { .. } | Error::FieldTooLarge { .. } => Error::TrailersTooLarge,
+            other => other,
         }
     }
 
@@ -88,6 +98,7 @@ impl fmt::Display for Error {
             Error::FieldValue(name) => write!(f, "Invalid HTTP header: control character in the value of {name}"),
             Error::Folding(name) => write!(f, "Obsolete line folding is not accepted: {name}"),
             Error::Repeated(name) => write!(f, "Invalid HTTP header: {name} sent more than once"),
+            Error::NoHost => f.write_str("Invalid HTTP/1.1 request: no Host"),
             Error::Host(host) => write!(f, "Invalid HTTP header: Host {host}"),
             Error::ContentLength(value) => write!(f, "Invalid HTTP header: Content-Length {value}"),
             Error::TransferEncoding(value) => write!(f, "Invalid HTTP header: Transfer-Encoding {value}"),
@@ -98,6 +109,7 @@ impl fmt::Display for Error {
             Error::ChunkExtension => f.write_str("Invalid or too long chunk extension"),
             Error::ChunkEnd => f.write_str("Invalid chunk: its data does not end in CRLF"),
             Error::Trailer(name) => write!(f, "Field not allowed in a trailer section: {name}"),
+            Error::TrailersTooLarge => f.write_str("Too many or too large trailer fields"),
             Error::Truncated => f.write_str("Connection closed in the middle of a request"),
         }
     }

@@ -189,11 +189,13 @@ impl FieldLines {
     ) -> Result<(), Error> {
         let name = self.name.of(input);
         let known = Name::of(name);
+        work::add(name.len());
         let value = match self.folded {
             None => {
                 let value = self.line_value(input);
                 // Where it is: its length, and the blanks before it.
                 let blanks = input[self.value..].iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+                work::add(blanks);
                 let start = self.value + if value.is_empty() { 0 } else { blanks };
                 Span::new(start, start + value.len())
             }
@@ -207,6 +209,8 @@ impl FieldLines {
                 let trusted = matches!(section, Section::Head { trusted: true, .. });
                 underscored(name, trusted, options)?
             }
+            // httpoxy (CVE-2016-5385): as `HTTP_PROXY` it would pass for a setting of the app's own HTTP client.
+            _ if name.eq_ignore_ascii_case(b"proxy") => false,
             Section::Head { facts, .. } => {
                 facts.note(known, head.text(value, input), head.fields.len() as u16, self.folded.is_some())?;
                 true
