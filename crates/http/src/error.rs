@@ -44,6 +44,12 @@ pub enum Error {
     /// A field that may not be in a trailer section.
     Trailer(Excerpt),
     TrailersTooLarge,
+    /// A PROXY header of version 1.
+    ProxyLine(Excerpt),
+    /// A PROXY header of version 2.
+    ProxyHeader(&'static str),
+    /// A PROXY header from a peer that is none of `proxy_allow_ips`.
+    ProxyForbidden,
     Truncated,
 }
 
@@ -53,6 +59,7 @@ impl Error {
         match self {
             Error::RequestLineTooLong { .. } => 414,
             Error::TooManyFields { .. } | Error::FieldTooLarge { .. } | Error::HeadTooLarge => 431,
+            Error::ProxyForbidden => 403,
             Error::Expectation(_) => 417,
             Error::UnsupportedCoding(_) => 501,
             _ => 400,
@@ -70,6 +77,7 @@ impl Error {
     /// The reason phrase that goes with [`Error::status`].
     pub fn reason(&self) -> &'static str {
         match self.status() {
+            403 => "Forbidden",
             414 => "URI Too Long",
             417 => "Expectation Failed",
             431 => "Request Header Fields Too Large",
@@ -110,6 +118,9 @@ impl fmt::Display for Error {
             Error::ChunkEnd => f.write_str("Invalid chunk: its data does not end in CRLF"),
             Error::Trailer(name) => write!(f, "Field not allowed in a trailer section: {name}"),
             Error::TrailersTooLarge => f.write_str("Too many or too large trailer fields"),
+            Error::ProxyLine(line) => write!(f, "Invalid PROXY line: {line}"),
+            Error::ProxyHeader(why) => write!(f, "Invalid PROXY header: {why}"),
+            Error::ProxyForbidden => f.write_str("PROXY header from a peer that may not send one"),
             Error::Truncated => f.write_str("Connection closed in the middle of a request"),
         }
     }

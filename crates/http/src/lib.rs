@@ -22,7 +22,7 @@
 //! - Trailers have the limits and the underscore rules of heads, but trust nobody; what is wrong with them is 400.
 //! - After CONNECT the connection is not used again, whatever the app answers. As Gunicorn.
 //!
-//! Not here: PROXY protocol, what a trusted peer's fields mean, timeouts, writing to anything.
+//! Not here: what a trusted peer's fields mean, timeouts, writing to anything.
 #![forbid(unsafe_code)]
 
 mod bytes;
@@ -36,6 +36,7 @@ mod fields;
 mod linear;
 mod name;
 mod options;
+pub mod proxy;
 mod request_line;
 pub mod response;
 mod target;
