@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use rgunicorn_http::proxy::{self, Rules, Step};
 use rgunicorn_http::{Decoder, Event, Framing, Head, Options};
 
 /// All that came of some bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Transcript {
+    pub proxy: Option<proxy::Header>,
     pub requests: Vec<Request>,
     pub end: End,
     /// Bytes consumed; not counted after an error, when it depends on the pieces how far the framing of chunks had come.
@@ -69,6 +71,8 @@ pub struct Feed {
     pub trusted: bool,
     /// The peer closes after the last piece.
     pub eof: bool,
+    /// Whether a PROXY header is looked for first.
+    pub proxy: Rules,
 }
 
 impl Feed {
@@ -78,8 +82,22 @@ impl Feed {
         let mut decoder = Decoder::new(Arc::new(self.options.clone()));
         decoder.set_trusted(self.trusted);
         let (mut transcript, mut buffer) = (Transcript::default(), Vec::new());
+        let mut is_http = false;
         for piece in pieces {
             buffer.extend_from_slice(piece);
+            if !is_http {
+                match proxy::parse(&buffer, &self.proxy) {
+                    Ok(Step::NeedMore) => continue,
+                    Ok(Step::NotProxy) => {}
+                    Ok(Step::Header(length, header)) => {
+                        buffer.drain(..length);
+                        transcript.consumed += length;
+                        transcript.proxy = Some(header);
+                    }
+                    Err(error) => return Transcript { end: failed(&error), ..transcript },
+                }
+                is_http = true;
+            }
             if !take_events(&mut decoder, &mut buffer, &mut transcript) {
                 return transcript;
             }
