@@ -121,46 +121,53 @@ impl Feed {
     }
 }
 
-/// Takes all there are; false after an error.
+/// Takes all events there are; false after an error.
 fn take_events(decoder: &mut Decoder, buffer: &mut Vec<u8>, transcript: &mut Transcript) -> bool {
     loop {
-        let before = buffer.len();
-        let (consumed, event) = match decoder.advance(buffer) {
-            Ok(step) => step,
-            Err(error) => {
-                transcript.end = failed(&error);
-                transcript.consumed = 0;
-                for input in [&b""[..], b"GET / HTTP/1.1\r\n\r\n", buffer] {
-                    assert_eq!(decoder.advance(input), Err(error.clone()), "the error is not sticky");
-                }
-                assert_eq!(decoder.eof(b""), Err(error), "the error is not sticky");
+        match step(decoder, buffer, transcript) {
+            Ok(Event::NeedMore) => return true,
+            Ok(_) => {}
+            Err(end) => {
+                (transcript.end, transcript.consumed) = (end, 0);
                 return false;
             }
-        };
-        assert!(consumed <= before, "consumed {consumed} of {before}");
-        match event {
-            Event::NeedMore => {}
-            Event::Head => transcript.requests.push(request(decoder.head(), buffer)),
-            Event::Data(span) => {
-                let data = span.of(buffer);
-                assert!(!data.is_empty() && data.len() == span.len as usize && data.len() <= consumed);
-                assert!((span.start + span.len) as usize <= consumed, "data that is not consumed");
-                current(transcript).body.0.extend_from_slice(data);
-            }
-            Event::End => {
-                let trailers = decoder.trailers().iter().cloned();
-                let request = current(transcript);
-                request.trailers.extend(trailers.map(|(name, value)| (Bytes(name), Bytes(value))));
-                request.complete = true;
-            }
-        }
-        buffer.drain(..consumed);
-        transcript.consumed += consumed;
-        assert_eq!(decoder.in_body(), transcript.requests.last().is_some_and(|request| !request.complete));
-        if event == Event::NeedMore {
-            return true;
         }
     }
+}
+
+/// Takes one event, and what is consumed out of the buffer.
+pub fn step(decoder: &mut Decoder, buffer: &mut Vec<u8>, transcript: &mut Transcript) -> Result<Event, End> {
+    let (consumed, event) = match decoder.advance(buffer) {
+        Ok(step) => step,
+        Err(error) => {
+            for input in [&b""[..], b"GET / HTTP/1.1\r\n\r\n", buffer] {
+                assert_eq!(decoder.advance(input), Err(error.clone()), "the error is not sticky");
+            }
+            assert_eq!(decoder.eof(b""), Err(error.clone()), "the error is not sticky");
+            return Err(failed(&error));
+        }
+    };
+    assert!(consumed <= buffer.len(), "consumed {consumed} of {}", buffer.len());
+    match event {
+        Event::NeedMore => {}
+        Event::Head => transcript.requests.push(request(decoder.head(), buffer)),
+        Event::Data(span) => {
+            let data = span.of(buffer);
+            assert!(!data.is_empty() && data.len() == span.len as usize);
+            assert!((span.start + span.len) as usize <= consumed, "data that is not consumed");
+            current(transcript).body.0.extend_from_slice(data);
+        }
+        Event::End => {
+            let trailers = decoder.trailers().iter().cloned();
+            let request = current(transcript);
+            request.trailers.extend(trailers.map(|(name, value)| (Bytes(name), Bytes(value))));
+            request.complete = true;
+        }
+    }
+    buffer.drain(..consumed);
+    transcript.consumed += consumed;
+    assert_eq!(decoder.in_body(), transcript.requests.last().is_some_and(|request| !request.complete));
+    Ok(event)
 }
 
 fn current(transcript: &mut Transcript) -> &mut Request {
@@ -169,7 +176,8 @@ fn current(transcript: &mut Transcript) -> &mut Request {
     request
 }
 
-fn failed(error: &rgunicorn_http::Error) -> End {
+/// How an error looks in a transcript.
+pub fn failed(error: &rgunicorn_http::Error) -> End {
     let (message, reason) = (error.to_string(), error.reason());
     assert!(!message.chars().any(char::is_control), "a message that a log line can't hold: {message:?}");
     assert!(!reason.is_empty() && (400..600).contains(&error.status()));
