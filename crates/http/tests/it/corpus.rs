@@ -45,7 +45,10 @@ impl Case {
         assert_eq!(feed.bytewise(&self.input), whole, "{} byte by byte", self.name);
         let length = self.input.len();
         let is_cut = |at: &usize| {
-            length <= CUT_EVERYWHERE || *at < CUT_NEAR_ENDS || *at + CUT_NEAR_ENDS > length || at % CUT_STEP == 0
+            length <= CUT_EVERYWHERE
+                || *at < CUT_NEAR_ENDS
+                || *at + CUT_NEAR_ENDS > length
+                || at.is_multiple_of(CUT_STEP)
         };
         for at in (0..=length).filter(is_cut) {
             let (start, end) = self.input.split_at(at);
