@@ -93,8 +93,9 @@ impl Settings {
         Err(Error::NoApplication { paste })
     }
 
-    /// The value; `None` also for a name that no setting has.
+    /// The value; `None` also for a name that no setting has, which debug builds do not let pass.
     pub fn get(&self, name: &str) -> &PyValue {
+        debug_assert!(self.histories.contains_key(name), "no setting is called {name}");
         self.current(name).map_or(&PyValue::None, |value| &value.value)
     }
 
