@@ -53,9 +53,9 @@ fn arg(setting: &'static Setting) -> Arg {
     let arg = Arg::new(setting.name)
         .long(*long)
         .visible_aliases(aliases.iter().copied())
-        .help(format!("{} [{}]", setting.summary, setting.default_text()))
+        .help(format!("{} [{}]", plain(setting.summary), setting.default_text()))
+        .long_help(long_help(setting))
         .help_heading(setting.section.title())
-        .hide_possible_values(true)
         .action(match setting.action {
             Action::StoreTrue => ArgAction::SetTrue,
             Action::StoreFalse => ArgAction::SetFalse,
@@ -68,10 +68,22 @@ fn arg(setting: &'static Setting) -> Arg {
         return arg;
     }
     let arg = match words(setting) {
-        Some(words) => arg.value_parser(PossibleValuesParser::new(words)),
+        Some(words) => arg.value_parser(PossibleValuesParser::new(words)).hide_possible_values(true),
         None => arg.value_hint(hint(setting)),
     };
     arg.value_name(setting.value_name())
+}
+
+/// For the man page: the rest of the text, too.
+fn long_help(setting: &Setting) -> String {
+    let default = format!("Default: {}.", setting.default_text());
+    let paragraphs = [plain(setting.summary), plain(setting.doc), default];
+    paragraphs.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n\n")
+}
+
+/// Without the marks around names.
+fn plain(text: &str) -> String {
+    text.replace('`', "")
 }
 
 /// The values that a shell can offer.

@@ -73,6 +73,13 @@ pub enum Error {
         /// Who set it.
         origin: Origin,
     },
+    /// The file of `logconfig` is not there.
+    NoLogConfig {
+        /// As given.
+        file: String,
+        /// Who set it.
+        origin: Origin,
+    },
     /// There is no setting of this name (`server.cfg.set` in a hook).
     NoSuchSetting(String),
 }
@@ -118,6 +125,9 @@ impl fmt::Display for Error {
                 "{setting} = {value} ({origin}) asks for TLS, which this version does not offer yet; \
                  let a proxy in front do it and remove the setting"
             ),
+            Error::NoLogConfig { file, origin } => {
+                write!(f, "invalid value for logconfig: log config {} not found ({origin})", repr_str(file))
+            }
             Error::NoSuchSetting(name) => write!(f, "No configuration setting for: {name}"),
         }
     }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use rgunicorn_wire::PyValue;
 
-use super::bind::Bind;
 use super::environment::Environment;
 use super::error::Error;
 use super::invocation::Mode;
@@ -94,15 +93,17 @@ impl Settings {
         Err(Error::NoApplication { paste })
     }
 
-    /// The value; `None` also for a name that no setting has.
+    /// The value; `None` also for a name that no setting has, which debug builds do not let pass.
     pub fn get(&self, name: &str) -> &PyValue {
+        debug_assert!(self.histories.contains_key(name), "no setting is called {name}");
         self.current(name).map_or(&PyValue::None, |value| &value.value)
     }
 
-    /// An integer setting; 0 for any other.
+    /// An integer setting; 0 for any other. A boolean is an integer in Python.
     pub fn int(&self, name: &str) -> i64 {
         match self.get(name) {
             PyValue::Int(number) => *number,
+            PyValue::Bool(truth) => i64::from(*truth),
             _ => 0,
         }
     }
@@ -127,6 +128,11 @@ impl Settings {
     pub fn map(&self, name: &str) -> Vec<(&str, &str)> {
         let PyValue::Map(pairs) = self.get(name) else { return Vec::new() };
         pairs.iter().filter_map(|(key, value)| Some((key.as_str(), as_text(value)?))).collect()
+    }
+
+    /// Whether a dict setting holds nothing.
+    pub(super) fn is_empty_dict(&self, name: &str) -> bool {
+        matches!(self.get(name), PyValue::Map(pairs) if pairs.is_empty())
     }
 
     /// Who set the current value.
@@ -194,34 +200,6 @@ impl Settings {
             }
             _ => "sync".to_owned(),
         }
-    }
-
-    /// Where to listen.
-    ///
-    /// # Errors
-    /// An address that cannot be understood. It is an error at a real start only: `--check-config` passes, as in
-    /// Gunicorn.
-    pub fn addresses(&self) -> Result<Vec<Bind>, Error> {
-        let bind = |text: &str| {
-            Bind::parse(text, 8000).map_err(|why| Error::Value {
-                setting: "bind".to_owned(),
-                why: format!("{why} in '{text}'"),
-                origin: self.origin("bind").clone(),
-            })
-        };
-        self.list("bind").into_iter().map(bind).collect()
-    }
-
-    /// The environment variables of `raw_env`; a later one of the same name wins.
-    ///
-    /// # Errors
-    /// An entry without an equals sign; at a real start only.
-    pub fn env(&self) -> Result<Vec<(String, String)>, Error> {
-        let pair = |entry: &str| match entry.split_once('=') {
-            Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
-            None => Err(Error::RawEnv { entry: entry.to_owned(), origin: self.origin("raw_env").clone() }),
-        };
-        self.list("raw_env").into_iter().map(pair).collect()
     }
 
     /// Whether sendfile(2) may be used. Any value of the setting turns it off; without one `$SENDFILE` decides.

@@ -19,6 +19,7 @@ pub mod render;
 pub mod merged;
 mod show;
 pub mod source;
+mod start;
 pub mod table;
 pub mod toml_file;
 mod unbuilt;

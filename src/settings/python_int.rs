@@ -2,7 +2,7 @@
 
 /// Python's `int(text, base)` for base 0 (prefixes decide) or 10; `None` where Python raises, or beyond 64 bits.
 pub fn python_int(text: &str, base: u32) -> Option<i64> {
-    let text = python_strip(text);
+    let text = text.trim();
     let (negative, digits) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),

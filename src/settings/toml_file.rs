@@ -144,7 +144,7 @@ fn unknown(key: &str, value: &DeValue<'_>, origin: Origin) -> Error {
 }
 
 /// The setting that somebody who wrote `key` may have meant: also by the name of its flag, and with a few slips.
-pub fn nearest(key: &str) -> Option<&'static str> {
+fn nearest(key: &str) -> Option<&'static str> {
     let plain = |text: &str| text.to_lowercase().replace(['-', '_', ' '], "");
     let key = plain(key.trim_start_matches('-'));
     let spellings = |setting: &'static Setting| {

@@ -2,14 +2,13 @@
 
 use rgunicorn_wire::PyValue;
 
-use super::error::Error;
 use super::merged::Settings;
 use super::python_text::python_str;
 use super::table::{self, Default, Setting};
 
 impl Settings {
     /// The texts of warnings, without a level, about settings that have no effect yet: one line that names them all, or
-    /// nothing. TLS is not among them: see [`Settings::refuse_unbuilt`].
+    /// nothing. TLS is not among them: see [`Settings::check_start`].
     pub fn unbuilt(&self) -> Vec<String> {
         let unbuilt = table::all().filter(|setting| !setting.built && !is_tls(setting) && self.matters(setting));
         let named: Vec<String> = unbuilt.map(|setting| self.named(setting)).collect();
@@ -19,25 +18,13 @@ impl Settings {
         vec![format!("Accepted, but without effect in this version: {}", named.join(", "))]
     }
 
-    /// Refuses a start that would do something dangerous for want of a feature.
-    ///
-    /// # Errors
-    /// TLS is asked for: serving in the clear would give secrets away.
-    pub fn refuse_unbuilt(&self) -> Result<(), Error> {
-        let asked = |name: &&'static str| {
-            let built = table::find(name).is_some_and(|setting| setting.built);
-            !built && self.text(name).is_some_and(|file| !file.is_empty())
-        };
-        let Some(setting) = ["certfile", "keyfile"].into_iter().find(asked) else { return Ok(()) };
-        let value = self.text(setting).unwrap_or_default().to_owned();
-        Err(Error::Tls { setting, value, origin: self.origin(setting).clone() })
-    }
-
     /// It was set to something else than its default, and what it belongs to is in use.
     fn matters(&self, setting: &Setting) -> bool {
         let changed = match setting.name {
             "worker_class" => !matches!(self.get(setting.name), PyValue::None) && !self.is_plain_sync(),
             "threads" => self.int("threads") > 1 && self.worker_class() == "gthread",
+            "logger_class" => self.differs(setting) && self.text("logger_class") != Some("simple"),
+            "control_socket" => self.differs(setting) && !self.bool("control_socket_disable"),
             _ => self.differs(setting),
         };
         changed && setting.part_of.and_then(table::find).is_none_or(|whole| self.matters(whole))

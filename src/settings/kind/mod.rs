@@ -11,7 +11,7 @@ mod text;
 use rgunicorn_wire::PyValue;
 
 use super::environment::Environment;
-use super::python_text::python_repr;
+use super::python_text::{python_repr, repr_str};
 use crate::sys::users;
 
 /// A kind of value.
@@ -92,6 +92,12 @@ impl Input<'_> {
             (PyValue::Live { .. }, Some(shown)) => shown.to_owned(),
             (value, _) => python_repr(value),
         }
+    }
+
+    /// How a message quotes a part of it, and what it is a part of.
+    fn quoted_part(self, part: &str) -> String {
+        let (part, whole) = (repr_str(part), self.quoted());
+        if part == whole { whole } else { format!("{part} in {whole}") }
     }
 }
 

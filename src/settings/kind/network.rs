@@ -12,9 +12,16 @@ use crate::settings::bind::Bind;
 pub(super) fn addresses(input: Input<'_>) -> Result<PyValue, String> {
     let items = comma_list(input)?;
     for item in items.iter().filter(|item| *item != "*") {
-        let network = network(item).ok_or_else(|| format!("'{item}' is not an IPv4 or IPv6 address or network"))?;
-        if network.addr() != network.network() {
-            return Err(format!("{item} has host bits set; the network is {}", network.trunc()));
+        match network(item) {
+            None => return Err(format!("{} is not an IPv4 or IPv6 address or network", input.quoted_part(item))),
+            Some(network) if network.addr() != network.network() => {
+                return Err(format!(
+                    "{} has host bits set; the network is {}",
+                    input.quoted_part(item),
+                    network.trunc()
+                ));
+            }
+            Some(_) => {}
         }
     }
     Ok(list_of(items))

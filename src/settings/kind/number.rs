@@ -29,7 +29,8 @@ pub(super) fn id(input: Input<'_>, own: u32, what: &str, look_up: fn(&str) -> Op
     let id = match input.value {
         PyValue::None => i64::from(own),
         PyValue::Int(number) => *number,
-        PyValue::Bool(truth) => i64::from(*truth),
+        // A boolean is an integer in Python, and Gunicorn keeps it as it is.
+        PyValue::Bool(_) => return Ok(input.value.clone()),
         PyValue::Str(text) if !text.is_empty() && text.chars().all(|digit| digit.is_ascii_digit()) => {
             text.parse().map_err(|_| format!("{quoted} is too large for a {what} id"))?
         }

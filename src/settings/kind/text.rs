@@ -7,7 +7,6 @@ use rgunicorn_wire::PyValue;
 
 use super::{Input, Surroundings, list_of};
 use crate::settings::python_int::python_strip;
-use crate::settings::python_text::repr_str;
 
 pub(super) fn boolean(input: Input<'_>) -> Result<PyValue, String> {
     let word = match input.value {
@@ -51,7 +50,7 @@ pub(super) fn files(input: Input<'_>, around: &mut Surroundings<'_>) -> Result<P
                 around.warnings.push(format!("Pattern {name} currently matches no files."));
             }
         } else if name.is_empty() || !path.exists() {
-            return Err(format!("File {} does not exist", repr_str(name)));
+            return Err(format!("there is no file {}", input.quoted_part(name)));
         }
     }
     Ok(PyValue::List(entries))
@@ -67,7 +66,7 @@ pub(super) fn protocols(input: Input<'_>) -> Result<PyValue, String> {
     let words: Vec<String> = words.collect();
     for (position, word) in words.iter().enumerate() {
         if !["h1", "h2"].contains(&word.as_str()) {
-            return Err(format!("{} in {} is not h1 or h2", repr_str(word), input.quoted()));
+            return Err(format!("{} is not h1 or h2", input.quoted_part(word)));
         }
         if words[..position].contains(word) {
             return Err(format!("{} names {word} twice", input.quoted()));
@@ -121,7 +120,7 @@ pub(super) fn directory(input: Input<'_>, around: &Surroundings<'_>) -> Result<P
     let path = around.environment.absolute(&name);
     match path.to_str() {
         Some(text) if path.exists() => Ok(PyValue::Str(text.to_owned())),
-        _ => Err(format!("can't chdir to {}: {} does not exist", repr_str(&name), path.display())),
+        _ => Err(format!("can't chdir to {}: {} does not exist", input.quoted(), path.display())),
     }
 }
 

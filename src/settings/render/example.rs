@@ -26,8 +26,8 @@ fn entry(setting: &Setting) -> String {
     if !has_plain_default(setting) {
         about.push_str(&format!(" Default: {}.", setting.default_text()));
     }
-    if !setting.built {
-        about.push_str(" NOT AVAILABLE YET.");
+    if let Some(missing) = setting.missing() {
+        about.push_str(&format!(" {missing}"));
     }
     format!("{}#{} = {}\n", wrapped(&about, "# ", 79), setting.name, toml_value(setting))
 }

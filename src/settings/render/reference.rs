@@ -30,8 +30,8 @@ fn entry(setting: &Setting) -> String {
         let names: Vec<_> = setting.env.iter().map(|name| format!("`${name}`")).collect();
         text.push_str(&format!("| Environment | {} |\n", names.join(", ")));
     }
-    if !setting.built {
-        text.push_str("| Status | accepted, not available yet |\n");
+    if let Some(missing) = setting.missing() {
+        text.push_str(&format!("| Status | {missing} |\n"));
     }
     text
 }
@@ -51,7 +51,6 @@ fn default(setting: &Setting) -> String {
     match setting.default {
         _ if has_plain_default(setting) => format!("`{}`", toml_value(setting)),
         Default::ControlSocket => "`$XDG_RUNTIME_DIR/gunicorn.ctl` or `$HOME/.gunicorn/gunicorn.ctl`".to_owned(),
-        Default::None => "not set".to_owned(),
         _ => setting.default_text(),
     }
 }

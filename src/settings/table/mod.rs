@@ -214,7 +214,9 @@ impl Setting {
     pub fn default_text(&self) -> String {
         let listed = |items: &[&str]| format!("[{}]", items.join(", "));
         match self.default {
-            Default::None => "None".to_owned(),
+            Default::None => "not set".to_owned(),
+            Default::Text("") => "empty".to_owned(),
+            Default::List([]) | Default::Map([]) => "none".to_owned(),
             Default::Bool(true) => "True".to_owned(),
             Default::Bool(false) => "False".to_owned(),
             Default::Int(number) if self.argument == Argument::AutoInt => format!("{number:#o}"),
@@ -227,6 +229,16 @@ impl Setting {
             Default::EffectiveUser => "user that starts it".to_owned(),
             Default::EffectiveGroup => "group of that user".to_owned(),
             Default::ControlSocket => "$XDG_RUNTIME_DIR/gunicorn.ctl or $HOME/.gunicorn/gunicorn.ctl".to_owned(),
+        }
+    }
+
+    /// What is not built yet, in words.
+    pub fn missing(&self) -> Option<&'static str> {
+        match self.name {
+            _ if self.built => None,
+            "worker_class" => Some("Only sync is available yet."),
+            "threads" => Some("Only 1 is available yet."),
+            _ => Some("Accepted, not available yet."),
         }
     }
 

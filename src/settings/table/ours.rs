@@ -23,7 +23,7 @@ pub(super) static SETTINGS: &[Setting] = &[
         action: Action::StoreTrue,
         kind: Kind::Bool,
         default: Default::Bool(false),
-        summary: "Print every value that is not a default, where it was set, and what it overrode.",
+        summary: "Print each value that is no default, where it was set, and what it overrode.",
         doc: "Then exit as `--check-config` does.",
         ..PLAIN
     },

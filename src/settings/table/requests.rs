@@ -13,7 +13,7 @@ pub(super) static SETTINGS: &[Setting] = &[
             ("X-FORWARDED-PROTO", "https"),
             ("X-FORWARDED-SSL", "on"),
         ]),
-        summary: "Header fields, with their values, by which a proxy says that the client used https.",
+        summary: "Header fields, with values, by which a proxy says that a client used https.",
         doc: "Only fields from `forwarded_allow_ips` count. One that matches makes `wsgi.url_scheme` https; fields that \
               contradict each other are refused with 400. Write names in upper case: others never match.",
         ..PLAIN
@@ -26,7 +26,7 @@ pub(super) static SETTINGS: &[Setting] = &[
         kind: Kind::AddressList,
         default: Default::Text("127.0.0.1,::1"),
         env: &["FORWARDED_ALLOW_IPS"],
-        summary: "Addresses and networks of proxies whose forwarding header fields are believed.",
+        summary: "Addresses and networks of proxies whose header fields are believed.",
         doc: "Divided by commas; `*` believes everybody, which is right only when nobody but the proxy can reach the \
               server. Clients on unix sockets are always believed. When `$FORWARDED_ALLOW_IPS` is set, it is the \
               default.",

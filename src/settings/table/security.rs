@@ -12,7 +12,7 @@ pub(super) static SETTINGS: &[Setting] = &[
         argument: Argument::Int,
         kind: Kind::PosInt,
         default: Default::Int(4094),
-        summary: "Longest request line in bytes; 0 or more than 8190 mean 8190.",
+        summary: "Longest request line in bytes, at most 8190; 0 stands for 1 MiB.",
         doc: "The request line holds method, target and version, so this bounds the length of URLs.",
         ..PLAIN
     },
