@@ -67,8 +67,7 @@ impl Config {
         let path = |name: &str| settings.text(name).filter(|path| !path.is_empty()).map(str::to_owned);
         // Raises what a start must refuse.
         settings.env()?;
-        settings.refuse_unbuilt()?;
-        log_config_exists(&settings)?;
+        settings.check_start()?;
         let binds = settings.addresses()?;
         let timeout = Some(seconds("timeout")).filter(|timeout| !timeout.is_zero());
         let plan = Plan {
@@ -118,18 +117,6 @@ impl Config {
             self.settings.set(&name, value, Origin::Hook)?;
         }
         Config::resolve(self.settings)
-    }
-}
-
-/// It has no effect yet, but a start that Gunicorn refuses must not succeed here. Only the last of the three is read.
-fn log_config_exists(settings: &Settings) -> Result<(), Error> {
-    let overridden = !matches!(settings.get("logconfig_dict"), PyValue::Map(pairs) if pairs.is_empty())
-        || settings.text("logconfig_json").is_some();
-    match settings.text("logconfig") {
-        Some(file) if !overridden && !Path::new(file).exists() => {
-            Err(Error::LogConfigMissing { file: file.to_owned(), origin: settings.origin("logconfig").clone() })
-        }
-        _ => Ok(()),
     }
 }
 

@@ -57,13 +57,6 @@ pub enum Error {
         /// Who set it.
         origin: Origin,
     },
-    /// `logconfig` names a file that is not there.
-    LogConfigMissing {
-        /// As given.
-        file: String,
-        /// Who set it.
-        origin: Origin,
-    },
     /// TLS is asked for, which this version cannot do; it must not serve in the clear instead.
     Tls {
         /// `certfile` or `keyfile`.
@@ -116,9 +109,6 @@ impl fmt::Display for Error {
             Error::RawEnv { entry, origin } => {
                 let entry = repr_str(entry);
                 write!(f, "environment setting {entry} invalid: raw_env wants NAME=VALUE ({origin})")
-            }
-            Error::LogConfigMissing { file, origin } => {
-                write!(f, "log config {} not found (logconfig, {origin})", repr_str(file))
             }
             Error::Tls { setting, value, origin } => write!(
                 f,
