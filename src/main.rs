@@ -1,2 +1,5 @@
 //! The `rgunicorn` command.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    rgunicorn::run(std::env::args_os().collect()).into()
+}

@@ -34,10 +34,15 @@ pub(crate) fn is_host_byte(byte: u8) -> bool {
 
 /// Where the first byte at or after `from` is that can't be in a token; the end of `input` if there is none.
 pub(crate) fn token_end(input: &[u8], from: usize) -> usize {
-    let rest = input.get(from..).unwrap_or_default();
-    let length = rest.iter().position(|&byte| !is_token_byte(byte)).unwrap_or(rest.len());
-    work::add(length);
-    from + length
+    let mut at = from;
+    loop {
+        at = scan(input, at, |word| !letters_and_dashes(word) & HIGH, |byte| !is_token_byte(byte));
+        // Other characters of tokens are rare.
+        match input.get(at) {
+            Some(&byte) if is_token_byte(byte) => at += 1,
+            _ => return at,
+        }
+    }
 }
 
 /// Where the first byte at or after `from` is that can't be in a field value (RFC 9110, section 5.5).
@@ -64,15 +69,34 @@ pub(crate) fn target_end(input: &[u8], from: usize) -> usize {
 }
 
 /// Without blanks (SP, HTAB) at either end.
-pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
-        bytes = rest;
+pub(crate) fn trim(bytes: &[u8]) -> &[u8] {
+    let blanks = |byte: &&u8| matches!(byte, b' ' | b'\t');
+    let end = bytes.len() - bytes.iter().rev().take_while(blanks).count();
+    let start = bytes[..end].iter().take_while(blanks).count();
+    &bytes[start..end]
+}
+
+/// Whether two tokens are the same but for case; `lower` has letters, dashes and digits only, and no upper case.
+pub(crate) fn same_token(token: &[u8], lower: &[u8]) -> bool {
+    if token.len() != lower.len() {
+        return false;
     }
-    bytes
+    let word =
+        |bytes: &[u8], at: usize| bytes.get(at..).and_then(|rest| rest.first_chunk()).map(|w| u64::from_le_bytes(*w));
+    match token.len() {
+        0..8 => token.iter().zip(lower).all(|(token, lower)| token | 0x20 == *lower),
+        // The last word may overlap the one before.
+        length => (0..length.div_ceil(8)).all(|index| {
+            let at = (8 * index).min(length - 8);
+            word(token, at).map(|word| word | CASE) == word(lower, at)
+        }),
+    }
 }
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
+/// The bit that turns letters into lower case, and nothing else that may be in a token into a letter, digit or dash.
+const CASE: u64 = ONES * 0x20;
 
 /// High bits set where a byte of `word` is below `limit` (at most 0x80). Borrows go upward from a true hit only: the
 /// lowest bit set is always right.
@@ -83,6 +107,16 @@ fn below(word: u64, limit: u8) -> u64 {
 /// High bits set where a byte of `word` is `byte`; as above, the lowest is right.
 fn equal(word: u64, byte: u8) -> u64 {
     below(word ^ (ONES * u64::from(byte)), 1)
+}
+
+/// High bits set where a byte of `word` is an ASCII letter or `-`, and only there.
+fn letters_and_dashes(word: u64) -> u64 {
+    // No byte of a sum carries into the next: the high bits are left out of it.
+    let low = (word | CASE) & !HIGH;
+    let from_a = low + ONES * (0x80 - b'a' as u64);
+    let after_z = low + ONES * (0x80 - b'z' as u64 - 1);
+    let not_dash = ((word ^ (ONES * b'-' as u64)) & !HIGH) + ONES * 0x7f;
+    ((from_a & !after_z) | !not_dash) & !word & HIGH
 }
 
 /// The first position at or after `from` that stops, by words of eight bytes while there are that many.
@@ -155,6 +189,23 @@ mod tests {
         agrees(value_end, |byte| byte == b'\t' || (byte >= 0x20 && byte != 0x7f));
         agrees(target_end, |byte| (0x21..=0x7e).contains(&byte));
         agrees(token_end, |byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte));
+    }
+
+    #[test]
+    fn tokens_are_the_same_but_for_case() {
+        let lower = b"upgrade-insecure-requests";
+        for length in 0..=lower.len() {
+            let lower = &lower[..length];
+            assert!(same_token(&lower.to_ascii_uppercase(), lower) && same_token(lower, lower));
+            assert!(!same_token(&[lower, b"x"].concat(), lower));
+            for at in 0..length {
+                for byte in (0..=255).filter(|&byte| is_token_byte(byte)) {
+                    let mut token = lower.to_vec();
+                    token[at] = byte;
+                    assert_eq!(same_token(&token, lower), byte.eq_ignore_ascii_case(&lower[at]), "{byte:#x} at {at}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -75,11 +75,12 @@ impl Chunks {
                     }
                     return Ok(Step::Data(pos + length as usize, length as usize));
                 }
-                Stage::DataReturn if byte == b'\r' => self.stage = Stage::DataLineFeed,
-                Stage::DataLineFeed if byte == b'\n' => {
-                    self.stage = Stage::Size;
-                    (self.remaining, self.digits, self.line) = (0, 0, 0);
+                Stage::DataReturn if input[pos..].starts_with(b"\r\n") => {
+                    self.begin_line();
+                    pos += 1;
                 }
+                Stage::DataReturn if byte == b'\r' => self.stage = Stage::DataLineFeed,
+                Stage::DataLineFeed if byte == b'\n' => self.begin_line(),
                 Stage::DataReturn | Stage::DataLineFeed => return Err(Error::ChunkEnd),
                 Stage::SizeLineFeed if byte == b'\n' => {
                     if self.remaining == 0 {
@@ -88,13 +89,26 @@ impl Chunks {
                     self.stage = Stage::Data;
                 }
                 Stage::SizeLineFeed => return Err(Error::LineEnd),
-                Stage::Size => self.size(byte)?,
+                Stage::Size => match plain_size_line(&input[pos..]).filter(|_| self.digits == 0) {
+                    Some((size, length)) => {
+                        (self.remaining, self.stage) = (size, Stage::SizeLineFeed);
+                        // Up to the LF, which is read as in any other line.
+                        pos += length - 1;
+                        continue;
+                    }
+                    None => self.size(byte)?,
+                },
                 _ => self.extension(byte, options)?,
             }
             work::add(0);
             pos += 1;
         }
         Ok(Step::More(pos))
+    }
+
+    fn begin_line(&mut self) {
+        self.stage = Stage::Size;
+        (self.remaining, self.digits, self.line) = (0, 0, 0);
     }
 
     fn size(&mut self, byte: u8) -> Result<(), Error> {
@@ -145,4 +159,22 @@ impl Chunks {
         };
         Ok(())
     }
+}
+
+/// A size line that is all there and has no extension, as most are: the size, and the line's length. Of what else there is,
+/// and why it's wrong, the stages know.
+fn plain_size_line(input: &[u8]) -> Option<(u64, usize)> {
+    // One less than could be too large.
+    const MAX_DIGITS: usize = 15;
+    let mut size = 0;
+    for (index, &byte) in input.iter().enumerate().take(MAX_DIGITS + 1) {
+        match hex(byte) {
+            Some(value) => size = size << 4 | u64::from(value),
+            None => {
+                let is_plain = index > 0 && input[index..].starts_with(b"\r\n");
+                return is_plain.then_some((size, index + 2));
+            }
+        }
+    }
+    None
 }

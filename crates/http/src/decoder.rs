@@ -137,7 +137,7 @@ impl Decoder {
                     match lines.advance(rest, &self.options, &mut self.head, &mut section)? {
                         Some(end) => {
                             let is_connect = self.head.text(self.head.method, rest) == b"CONNECT";
-                            self.facts.judge(is_connect, &mut self.head)?;
+                            self.facts.judge(is_connect, &self.options, &mut self.head)?;
                             self.state = match self.head.framing {
                                 Framing::None => State::Length(0),
                                 Framing::Length(length) => State::Length(length),
@@ -171,7 +171,8 @@ impl Decoder {
                 },
                 State::Trailers(lines) => {
                     let mut section = Section::Trailers { fields: &mut self.trailer_fields };
-                    match lines.advance(rest, &self.options, &mut self.head, &mut section)? {
+                    let end = lines.advance(rest, &self.options, &mut self.head, &mut section);
+                    match end.map_err(Error::of_trailers)? {
                         Some(end) => {
                             let text = |span: Span| self.head.text(span, rest).to_vec();
                             self.trailers.extend(self.trailer_fields.iter().map(|f| (text(f.name), text(f.value))));

@@ -30,6 +30,7 @@ pub enum Error {
     Folding(Excerpt),
     /// A second field of a name that can't be a list.
     Repeated(&'static str),
+    NoHost,
     Host(Excerpt),
     ContentLength(Excerpt),
     TransferEncoding(Excerpt),
@@ -42,6 +43,13 @@ pub enum Error {
     ChunkEnd,
     /// A field that may not be in a trailer section.
     Trailer(Excerpt),
+    TrailersTooLarge,
+    /// A PROXY header of version 1.
+    ProxyLine(Excerpt),
+    /// A PROXY header of version 2.
+    ProxyHeader(&'static str),
+    /// A PROXY header from a peer that is none of `proxy_allow_ips`.
+    ProxyForbidden,
     Truncated,
 }
 
@@ -51,15 +59,25 @@ impl Error {
         match self {
             Error::RequestLineTooLong { .. } => 414,
             Error::TooManyFields { .. } | Error::FieldTooLarge { .. } | Error::HeadTooLarge => 431,
+            Error::ProxyForbidden => 403,
             Error::Expectation(_) => 417,
             Error::UnsupportedCoding(_) => 501,
             _ => 400,
         }
     }
 
+    /// This error, met in a trailer section: what 431 says is about heads.
+    pub(crate) fn of_trailers(self) -> Error {
+        match self {
+            Error::TooManyFields { .. } | Error::FieldTooLarge { .. } => Error::TrailersTooLarge,
+            other => other,
+        }
+    }
+
     /// The reason phrase that goes with [`Error::status`].
     pub fn reason(&self) -> &'static str {
         match self.status() {
+            403 => "Forbidden",
             414 => "URI Too Long",
             417 => "Expectation Failed",
             431 => "Request Header Fields Too Large",
@@ -88,6 +106,7 @@ impl fmt::Display for Error {
             Error::FieldValue(name) => write!(f, "Invalid HTTP header: control character in the value of {name}"),
             Error::Folding(name) => write!(f, "Obsolete line folding is not accepted: {name}"),
             Error::Repeated(name) => write!(f, "Invalid HTTP header: {name} sent more than once"),
+            Error::NoHost => f.write_str("Invalid HTTP/1.1 request: no Host"),
             Error::Host(host) => write!(f, "Invalid HTTP header: Host {host}"),
             Error::ContentLength(value) => write!(f, "Invalid HTTP header: Content-Length {value}"),
             Error::TransferEncoding(value) => write!(f, "Invalid HTTP header: Transfer-Encoding {value}"),
@@ -98,6 +117,10 @@ impl fmt::Display for Error {
             Error::ChunkExtension => f.write_str("Invalid or too long chunk extension"),
             Error::ChunkEnd => f.write_str("Invalid chunk: its data does not end in CRLF"),
             Error::Trailer(name) => write!(f, "Field not allowed in a trailer section: {name}"),
+            Error::TrailersTooLarge => f.write_str("Too many or too large trailer fields"),
+            Error::ProxyLine(line) => write!(f, "Invalid PROXY line: {line}"),
+            Error::ProxyHeader(why) => write!(f, "Invalid PROXY header: {why}"),
+            Error::ProxyForbidden => f.write_str("PROXY header from a peer that may not send one"),
             Error::Truncated => f.write_str("Connection closed in the middle of a request"),
         }
     }

@@ -78,7 +78,7 @@ pub enum Framing {
 pub struct Field {
     /// The name as it was sent; a token.
     pub name: Span,
-    /// The value without blanks around it.
+    /// The value without blanks around it. A folded one is its lines so trimmed, joined by one blank, as in Gunicorn.
     pub value: Span,
     /// Which of the well-known names it is.
     pub known: Name,
@@ -98,7 +98,7 @@ pub struct Head {
     pub query: Span,
     /// The version.
     pub version: Version,
-    /// All fields that were kept, in the order they came in.
+    /// All fields that were kept, in the order they came in: without those that `header_map` drops, and without `Proxy`.
     pub fields: Vec<Field>,
     /// How the body ends.
     pub framing: Framing,

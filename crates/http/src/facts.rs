@@ -2,14 +2,18 @@
 
 use crate::bytes::{is_host_byte, trim};
 use crate::event::{Framing, Head, Version};
-use crate::{Error, Excerpt, Name};
+use crate::{Error, Excerpt, Name, Options};
 
 /// Collected field by field, judged once the head is complete.
 #[derive(Debug, Default)]
 pub(crate) struct Facts {
     length: Option<u64>,
+    /// The last transfer coding so far.
     coding: Coding,
-    unsupported: Option<Excerpt>,
+    /// The first that isn't `chunked`.
+    undecoded: Option<Excerpt>,
+    /// Whether one was none that is registered.
+    unknown_coding: bool,
     close: bool,
     keep_alive: bool,
     upgrade: bool,
@@ -18,16 +22,16 @@ pub(crate) struct Facts {
     content_type: Option<u16>,
 }
 
-/// The transfer codings so far.
 #[derive(Debug, Default, PartialEq, Eq)]
 enum Coding {
     #[default]
     None,
-    /// Only ones that are not understood.
-    NotChunked,
-    /// `chunked`, as the last.
+    Undecoded,
     Chunked,
 }
+
+/// What isn't decoded but has a name: RFC 9112, section 7 and 12.5, and `identity`, which was one until RFC 7230.
+const UNDECODED: [&str; 6] = ["gzip", "x-gzip", "deflate", "compress", "x-compress", "identity"];
 
 impl Facts {
     /// Takes note of the field that is to become number `index`.
@@ -60,10 +64,8 @@ impl Facts {
                     return Err(Error::Host(Excerpt::of(value)));
                 }
             }
-            Name::ContentType => {
-                if self.content_type.replace(index).is_some() {
-                    return Err(Error::Repeated("Content-Type"));
-                }
+            Name::ContentType if self.content_type.replace(index).is_some() => {
+                return Err(Error::Repeated("Content-Type"));
             }
             _ => {}
         }
@@ -71,7 +73,10 @@ impl Facts {
     }
 
     /// All fields have been seen: what they come to.
-    pub(crate) fn judge(&mut self, is_connect: bool, head: &mut Head) -> Result<(), Error> {
+    pub(crate) fn judge(&mut self, is_connect: bool, options: &Options, head: &mut Head) -> Result<(), Error> {
+        if options.require_host && self.host.is_none() && head.version.at_least_11() {
+            return Err(Error::NoHost);
+        }
         head.framing = self.framing(head.version)?;
         // RFC 9110, section 10.1.1: an HTTP/1.0 peer doesn't know 100 Continue.
         head.expect_continue = self.expects_continue && head.version.at_least_11();
@@ -91,10 +96,14 @@ impl Facts {
             (_, Some(_)) => Err(Error::TwoFramings),
             // Section 6.1: in HTTP/1.0 the framing is faulty, whatever it says.
             (_, None) if !version.at_least_11() => Err(Error::TransferEncoding(Excerpt::of(b"in HTTP/1.0"))),
-            (coding, None) => match self.unsupported.take() {
-                Some(unsupported) => Err(Error::UnsupportedCoding(unsupported)),
-                None if *coding == Coding::Chunked => Ok(Framing::Chunked),
-                None => Err(Error::TransferEncoding(Excerpt::of(b"without chunked"))),
+            // Section 6.3: without a final chunked the length can't be known.
+            (Coding::Undecoded, None) if !self.unknown_coding => {
+                Err(Error::TransferEncoding(Excerpt::of(b"without chunked")))
+            }
+            // Section 6.1. Gunicorn gives an app what is gzipped inside of chunks undecoded, and skips `identity`.
+            (_, None) => match self.undecoded.take() {
+                Some(coding) => Err(Error::UnsupportedCoding(coding)),
+                None => Ok(Framing::Chunked),
             },
         }
     }
@@ -108,8 +117,9 @@ impl Facts {
             if coding.eq_ignore_ascii_case(b"chunked") {
                 self.coding = Coding::Chunked;
             } else {
-                self.coding = Coding::NotChunked;
-                self.unsupported.get_or_insert_with(|| Excerpt::of(coding));
+                self.coding = Coding::Undecoded;
+                self.undecoded.get_or_insert_with(|| Excerpt::of(coding));
+                self.unknown_coding |= !UNDECODED.iter().any(|known| coding.eq_ignore_ascii_case(known.as_bytes()));
             }
         }
         Ok(())

@@ -1,8 +1,10 @@
 //! Field lines (RFC 9112, section 5): of a head, or of a trailer section.
 
+use std::ops::Range;
+
 use memchr::memchr;
 
-use crate::bytes::{token_end, trim, value_end, work};
+use crate::bytes::{same_token, token_end, value_end, work};
 use crate::event::{Field, Head, Span};
 use crate::facts::Facts;
 use crate::{Error, Excerpt, HeaderMap, Name, Options};
@@ -87,7 +89,13 @@ impl FieldLines {
                     }
                     self.count += 1;
                     self.field = self.pos;
-                    self.stage = Stage::Name;
+                    match whole_line(input, self.pos, options.limit_request_field_size) {
+                        Some((colon, end)) => {
+                            self.name = Span::new(self.pos, colon);
+                            (self.value, self.folded, self.pos) = (colon + 1, None, end);
+                        }
+                        None => self.stage = Stage::Name,
+                    }
                 }
                 Stage::Name => {
                     let Some(byte) = self.read(token_end, input, options)? else { return Ok(None) };
@@ -159,11 +167,18 @@ impl FieldLines {
         self.stage = Stage::Value;
     }
 
-    /// The value in the line that ended before `pos`.
-    fn line_value<'a>(&self, input: &'a [u8]) -> &'a [u8] {
-        let value = &input[self.value..self.pos - 2];
+    /// Where the value is in the line that ended before `pos`, without blanks around it.
+    fn line_value(&self, input: &[u8]) -> Range<usize> {
+        let mut value = &input[self.value..self.pos - 2];
         work::add(value.len());
-        trim(value)
+        while let [rest @ .., b' ' | b'\t'] = value {
+            value = rest;
+        }
+        let end = self.value + value.len();
+        while let [b' ' | b'\t', rest @ ..] = value {
+            value = rest;
+        }
+        end - value.len()..end
     }
 
     /// The line at `pos` continues the value (RFC 9112, section 5.2): what there is of it goes into a buffer.
@@ -172,7 +187,7 @@ impl FieldLines {
             return Err(Error::Folding(Excerpt::of(self.name.of(input))));
         }
         self.folded.get_or_insert(head.rewritten.len());
-        head.rewritten.extend_from_slice(self.line_value(input));
+        head.rewritten.extend_from_slice(&input[self.line_value(input)]);
         head.rewritten.push(b' ');
         self.value = self.pos;
         self.stage = Stage::Value;
@@ -189,16 +204,14 @@ impl FieldLines {
     ) -> Result<(), Error> {
         let name = self.name.of(input);
         let known = Name::of(name);
+        work::add(name.len());
         let value = match self.folded {
             None => {
-                let value = self.line_value(input);
-                // Where it is: its length, and the blanks before it.
-                let blanks = input[self.value..].iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
-                let start = self.value + if value.is_empty() { 0 } else { blanks };
-                Span::new(start, start + value.len())
+                let Range { start, end } = self.line_value(input);
+                Span::new(start, end)
             }
             Some(start) => {
-                head.rewritten.extend_from_slice(self.line_value(input));
+                head.rewritten.extend_from_slice(&input[self.line_value(input)]);
                 head.rewritten_since(start)
             }
         };
@@ -207,6 +220,8 @@ impl FieldLines {
                 let trusted = matches!(section, Section::Head { trusted: true, .. });
                 underscored(name, trusted, options)?
             }
+            // httpoxy (CVE-2016-5385): as `HTTP_PROXY` it would pass for a setting of the app's own HTTP client.
+            _ if same_token(name, b"proxy") => false,
             Section::Head { facts, .. } => {
                 facts.note(known, head.text(value, input), head.fields.len() as u16, self.folded.is_some())?;
                 true
@@ -225,6 +240,18 @@ impl FieldLines {
         }
         Ok(())
     }
+}
+
+/// A line that is all there and has nothing unusual, as most are: where its colon is, and where the next line begins.
+/// Of what else there is, and why it's wrong, the stages know.
+fn whole_line(input: &[u8], from: usize, limit: usize) -> Option<(usize, usize)> {
+    let colon = token_end(input, from);
+    if colon == from || input.get(colon) != Some(&b':') {
+        return None;
+    }
+    let end = value_end(input, colon + 1);
+    let is_short = end - from <= limit.saturating_sub(2);
+    (is_short && input.get(end..)?.starts_with(b"\r\n")).then_some((colon, end + 2))
 }
 
 fn blanks_end(input: &[u8], from: usize) -> usize {

@@ -9,7 +9,20 @@
 //! digits; whatever two readers could understand differently is refused. The few doors that Gunicorn has
 //! (`permit_*`, `strip_header_spaces`, `header_map`) are in [`Options`] and closed by default.
 //!
-//! Not here: PROXY protocol, what a trusted peer's fields mean, timeouts, writing to anything.
+//! What the RFCs leave open, or Gunicorn does otherwise (each has its test in `tests/it/rules.rs`):
+//!
+//! - One empty line (CRLF) before a request is skipped, a second is refused. As Gunicorn.
+//! - HTTP/1.1 without a Host is accepted unless [`Options::require_host`]. As Gunicorn.
+//! - The host of an absolute-form target is not looked at: the app sees Host. As Gunicorn.
+//! - Host, Content-Type and Content-Length come once at most, even with the same value. As Gunicorn.
+//! - `Content_Length` and `Transfer_Encoding` are refused whatever `header_map` says; `Proxy` is left out (httpoxy).
+//! - Fields that are left out count against the limit of fields. In Gunicorn they don't.
+//! - The only transfer coding is `chunked`. Others are 501, and 400 if the last one is known and not `chunked`.
+//! - Framing and Host are never folded, even where folding is permitted.
+//! - Trailers have the limits and the underscore rules of heads, but trust nobody; what is wrong with them is 400.
+//! - After CONNECT the connection is not used again, whatever the app answers. As Gunicorn.
+//!
+//! Not here: what a trusted peer's fields mean, timeouts, writing to anything.
 #![forbid(unsafe_code)]
 
 mod bytes;
@@ -19,8 +32,11 @@ mod error;
 mod event;
 mod facts;
 mod fields;
+#[cfg(test)]
+mod linear;
 mod name;
 mod options;
+pub mod proxy;
 mod request_line;
 pub mod response;
 mod target;

@@ -1,5 +1,7 @@
 //! The field names that requests commonly have, and a table that finds them.
 
+use crate::bytes::same_token;
+
 /// A well-known field name, or [`Name::Other`]. Its number is an index for tables of whoever has some: interned
 /// strings, environ keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -184,7 +186,7 @@ impl Name {
             return Name::Other;
         }
         let (found, text) = NAMES[BY_HASH[hash(name)] as usize];
-        if name.eq_ignore_ascii_case(text.as_bytes()) { found } else { Name::Other }
+        if same_token(name, text.as_bytes()) { found } else { Name::Other }
     }
 }
 

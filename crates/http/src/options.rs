@@ -12,7 +12,8 @@ const DEFAULT_FIELD_SIZE: usize = 8190;
 pub struct Options {
     /// Most bytes of a request line, without its CRLF.
     pub limit_request_line: usize,
-    /// Most fields of a head, and of a trailer section.
+    /// Most fields of a head, and of a trailer section. Those that are left out count too (in Gunicorn they don't): the
+    /// limit bounds work and memory, whatever becomes of a field.
     pub limit_request_fields: usize,
     /// Most bytes of one field with its CRLF, continuation lines included.
     pub limit_request_field_size: usize,
@@ -28,6 +29,9 @@ pub struct Options {
     pub casefold_http_method: bool,
     /// What becomes of fields that have an underscore in their name.
     pub header_map: HeaderMap,
+    /// Refuse an HTTP/1.1 request without a Host, as RFC 9112, section 3.2 says. Gunicorn accepts it, and so does this
+    /// unless asked.
+    pub require_host: bool,
     /// Names in upper case, with underscores, that a trusted peer may send all the same; `*` stands for all.
     pub forwarder_headers: Vec<String>,
 }
@@ -57,6 +61,7 @@ impl Options {
             permit_unconventional_http_version: false,
             casefold_http_method: false,
             header_map: HeaderMap::Drop,
+            require_host: false,
             forwarder_headers: vec!["SCRIPT_NAME".to_owned(), "PATH_INFO".to_owned()],
         }
     }

@@ -79,6 +79,11 @@ impl AccessLog {
         Some(AccessLog { pieces, writer, scratch: Mutex::default(), pid: std::process::id() })
     }
 
+    /// Whether a format can be compiled.
+    pub fn formats(format: &str) -> bool {
+        parse(format).is_some()
+    }
+
     /// Writes the line of one request.
     pub fn write(&self, record: &Record<'_>) {
         let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);

@@ -4,9 +4,12 @@
 //! line. `fork`, `title` and `sys` are the only modules with `unsafe`, besides the FFI fast paths in `wsgi::ffi`.
 
 mod access_log;
+mod channel;
 mod engine;
 mod fork;
+mod json;
 mod link;
+mod log_writer;
 mod sys;
 mod title;
 mod wsgi;
@@ -22,6 +25,10 @@ fn _rgunicorn(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("GUNICORN_VERSION", rgunicorn_wire::GUNICORN_VERSION)?;
     module.add_function(wrap_pyfunction!(fork::fork_worker, module)?)?;
     module.add_function(wrap_pyfunction!(title::set_title, module)?)?;
+    module.add_function(wrap_pyfunction!(sys::socket_name, module)?)?;
+    module.add_function(wrap_pyfunction!(sys::exit_within, module)?)?;
+    module.add_class::<channel::Channel>()?;
+    module.add_class::<log_writer::LogWriter>()?;
     module.add_class::<link::Link>()?;
     module.add_class::<engine::Engine>()?;
     module.add_class::<wsgi::FileWrapper>()?;

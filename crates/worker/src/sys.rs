@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::AtomicU64;
 
+use pyo3::prelude::*;
+
 /// CLOCK_MONOTONIC in nanoseconds, the clock of the scoreboard.
 pub fn now() -> u64 {
     nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
@@ -81,8 +83,55 @@ pub fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Closes a descriptor of which this process holds a copy through fork.
-pub fn close_inherited(fd: RawFd) {
-    // SAFETY: called only in a child that the app forked, on descriptors of the engine, whose owners never run there.
-    unsafe { libc::close(fd) };
+/// A duplicate of a descriptor that stays with whoever has it; closed on exec.
+pub fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
+    borrow(fd).try_clone_to_owned()
+}
+
+/// Makes descriptors that this process got through fork stand for nothing. Their numbers stay taken: owners that know
+/// them may still close or try to use them, and must not hit something else.
+pub fn disarm_inherited(fds: &[RawFd]) {
+    let Ok(null) = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null") else { return };
+    for &fd in fds {
+        // SAFETY: called only in a child that the app forked, on descriptors of the engine; dup3 replaces them whole.
+        unsafe { libc::dup3(null.as_raw_fd(), fd, libc::O_CLOEXEC) };
+    }
+}
+
+/// The calling thread, as tgkill(2) names it.
+pub fn thread_id() -> i32 {
+    nix::unistd::gettid().as_raw()
+}
+
+/// Sends a signal to one thread of this process.
+pub fn signal_thread(thread: i32, signal: i32) {
+    // SAFETY: tgkill takes numbers only; a thread that is gone is an error, which does not matter here.
+    unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, signal) };
+}
+
+/// Ends the process with this code after so many seconds, whatever Python is doing then: the bound of a worker's end.
+#[pyfunction]
+pub fn exit_within(seconds: f64, code: i32) {
+    let limit = std::time::Duration::try_from_secs_f64(seconds).unwrap_or_default();
+    let watch = move || {
+        std::thread::sleep(limit);
+        exit_now(code);
+    };
+    let _ = std::thread::Builder::new().name("rgunicorn-exit".into()).stack_size(64 * 1024).spawn(watch);
+}
+
+/// A socket's own address as Python has it: `(host, port)`, or a path.
+#[pyfunction]
+pub fn socket_name(py: Python<'_>, fd: RawFd) -> PyResult<Py<PyAny>> {
+    // SAFETY: sockaddr_storage is plain data for which all zeroes are valid.
+    let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+    let mut length = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+    // SAFETY: storage and length are valid for the call, which writes at most `length` bytes.
+    if unsafe { libc::getsockname(fd, (&raw mut storage).cast(), &raw mut length) } < 0 {
+        return Err(io::Error::last_os_error().into());
+    }
+    Ok(match socket_address(&storage) {
+        Some(address) => (address.ip().to_string(), address.port()).into_pyobject(py)?.into_any().unbind(),
+        None => String::new().into_pyobject(py)?.into_any().unbind(),
+    })
 }

@@ -12,24 +12,21 @@ mod serve;
 mod table;
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use nix::sys::socket::MsgFlags;
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
-use rgunicorn_logs::Writer;
-use rgunicorn_wire::WorkerSays;
-use rgunicorn_wire::scoreboard::{Scoreboard, Slot, State};
+use pyo3::types::{PyDict, PyList};
+use rgunicorn_wire::scoreboard::{Scoreboard, State};
 
 pub use conn::{Conn, OUT_LIMIT, Read};
 pub use sentinel::InFlight;
 
 use crate::access_log::AccessLog;
-use crate::link::Link;
-use crate::wsgi::{Gateway, ListenerInfo, Pulse, Rules, ServerLines, Setup};
+use crate::link::{Link, LinkInner};
+use crate::log_writer::LogWriter;
+use crate::wsgi::{AccessWatch, Gateway, ListenerInfo, Pulse, Rules, ServerLines, Setup};
 use options::{Listener, Options};
 use poll::Sets;
 use table::Table;
@@ -38,10 +35,17 @@ use table::Table;
 #[pyclass(frozen, module = "rgunicorn._rgunicorn")]
 pub struct Engine {
     shared: Arc<Shared>,
-    /// Keeps the link's descriptor open for as long as the engine sends on it.
-    _link: Py<Link>,
-    scoreboard: OwnedFd,
-    arbiter: Mutex<Option<OwnedFd>>,
+    /// What the sentinel gets when it starts.
+    watch: Mutex<Option<Watch>>,
+    /// Descriptors that an app's child must not keep, besides those that change.
+    private: Vec<RawFd>,
+    _scoreboard: OwnedFd,
+}
+
+struct Watch {
+    arbiter: OwnedFd,
+    stacks: OwnedFd,
+    stacks_signal: i32,
 }
 
 /// What all threads of the engine share. No Python in it.
@@ -52,15 +56,17 @@ pub struct Shared {
     table: Table,
     pulse: Pulse,
     wake: RawFd,
-    link: RawFd,
+    link: Arc<LinkInner>,
     retire: AtomicBool,
     quit: AtomicBool,
     /// The app forked: a child may hold copies of the connections' sockets.
     forked: AtomicBool,
     /// This process is such a child.
     child: AtomicBool,
-    requests: AtomicU64,
-    access: Mutex<Option<Writer>>,
+    /// The socket of the request in hand, or -1.
+    current: AtomicI32,
+    /// The serving thread, for the sentinel.
+    thread: Arc<AtomicI32>,
 }
 
 #[pymethods]
@@ -68,9 +74,9 @@ impl Engine {
     /// Made in the worker, after it has given up its privileges and before the app is loaded.
     ///
     /// `options`: see [`Options::read`]; `listeners`: descriptor and whether it is a unix socket; `scoreboard`, `slot`,
-    /// `age`: this worker's place; `link`; `arbiter`: its pidfd; `wake`: reading end of the signals' wake-up pipe.
+    /// `age`: this worker's place; `link`; `arbiter`: its pidfd; `wake`: reading end of the signals' wake-up pipe;
+    /// `stacks`, `stacks_signal`: where faulthandler writes, and what makes it. Takes over scoreboard, arbiter and stacks.
     #[new]
-    #[pyo3(signature = (options, listeners, scoreboard, slot, age, link, arbiter, wake))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         options: &Bound<'_, PyDict>,
@@ -78,9 +84,11 @@ impl Engine {
         scoreboard: RawFd,
         slot: u32,
         age: u64,
-        link: Py<Link>,
+        link: &Bound<'_, Link>,
         arbiter: RawFd,
         wake: RawFd,
+        stacks: RawFd,
+        stacks_signal: i32,
     ) -> PyResult<Self> {
         let options = Options::read(options)?;
         let scoreboard = crate::sys::own(scoreboard);
@@ -96,8 +104,11 @@ impl Engine {
             in_flight: Arc::default(),
         };
         let listeners: Vec<Listener> = listeners.into_iter().map(|(fd, unix)| Listener { fd, unix }).collect();
-        let link_fd = link.get().fileno();
-        let sets = Sets::new(&listeners, link_fd, wake)?;
+        let link = link.get().share();
+        let sets = Sets::new(link.raw_fd(), wake)?;
+        let mut private = vec![scoreboard.as_raw_fd(), link.raw_fd(), wake, arbiter, stacks];
+        private.extend(listeners.iter().map(|listener| listener.fd));
+        private.extend(sets.descriptors());
         Ok(Engine {
             shared: Arc::new(Shared {
                 options,
@@ -106,90 +117,100 @@ impl Engine {
                 table: Table::default(),
                 pulse,
                 wake,
-                link: link_fd,
+                link,
                 retire: AtomicBool::new(false),
                 quit: AtomicBool::new(false),
                 forked: AtomicBool::new(false),
                 child: AtomicBool::new(false),
-                requests: AtomicU64::new(0),
-                access: Mutex::new(None),
+                current: AtomicI32::new(-1),
+                thread: Arc::new(AtomicI32::new(crate::sys::thread_id())),
             }),
-            _link: link,
-            scoreboard,
-            arbiter: Mutex::new(Some(crate::sys::own(arbiter))),
+            watch: Mutex::new(Some(Watch {
+                arbiter: crate::sys::own(arbiter),
+                stacks: crate::sys::own(stacks),
+                stacks_signal,
+            })),
+            private,
+            _scoreboard: scoreboard,
         })
     }
 
     /// Starts the sentinel.
     fn start(&self) -> PyResult<()> {
-        let Some(arbiter) = self.arbiter.lock().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(()) };
-        let shared = Arc::clone(&self.shared);
-        let link = self.shared.link;
-        let say = move |message: &WorkerSays| {
-            let bytes = rgunicorn_wire::encode(message);
-            let _ = nix::sys::socket::send(link, &bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
-        };
+        let Some(watch) = self.watch.lock().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(()) };
+        let shared = &self.shared;
         sentinel::start(sentinel::Sentinel {
             slot: shared.pulse.slot,
-            say: Box::new(say),
-            arbiter,
+            link: Arc::clone(&shared.link),
+            arbiter: watch.arbiter,
             timeout: shared.options.timeout,
             in_flight: Arc::clone(&shared.pulse.in_flight),
             waits: Arc::clone(&shared.pulse.waits),
             progress: Arc::clone(&shared.pulse.progress),
+            thread: Arc::clone(&shared.thread),
+            stacks: watch.stacks,
+            stacks_signal: watch.stacks_signal,
         })?;
         Ok(())
     }
 
     /// Serves with this one thread until the worker retires or is told to quit (the sync worker).
     ///
-    /// `templates`: an environ for each listener; `access`: descriptor, format, and `gunicorn.access`'s handlers and
-    /// filters as they are meant to be, or None; `before`, `after`: the config has request hooks of its own.
-    #[pyo3(signature = (worker, app, templates, access, before, after))]
+    /// `bridge`: the Python side of a worker; `templates`: an environ for each listener; `lines`: the head lines that are
+    /// the server's (`Server: …`); `access`: where access lines go and their format, if they can be made without Python;
+    /// `watch`: handlers and filters of `gunicorn.access`, which must stay as they are for that; `python_access`: lines are
+    /// Python's from the start; `before`, `after`: the config has request hooks of its own.
+    #[allow(clippy::too_many_arguments)]
     fn serve(
         &self,
         py: Python<'_>,
-        worker: Py<PyAny>,
+        bridge: Py<PyAny>,
         app: Py<PyAny>,
         templates: Vec<Py<PyDict>>,
-        access: Option<(RawFd, String)>,
+        lines: Vec<u8>,
+        access: Option<(Py<LogWriter>, String)>,
+        watch: Option<(Py<PyList>, Py<PyList>)>,
+        python_access: bool,
         before: bool,
         after: bool,
     ) -> PyResult<()> {
         let shared = &self.shared;
-        let access = match access {
-            Some((fd, format)) => {
-                let writer = Writer::new(crate::sys::borrow(fd).try_clone_to_owned()?);
-                *shared.access.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer.clone());
-                AccessLog::compile(&format, writer)
-            }
-            None => None,
-        };
+        let access = access.and_then(|(writer, format)| AccessLog::compile(&format, writer.get().writer()));
         let gateway = Gateway::new(
             py,
             Setup {
                 app,
-                worker: worker.clone_ref(py),
+                bridge: bridge.clone_ref(py),
                 templates,
                 listeners: shared.listeners.iter().map(|listener| ListenerInfo { unix: listener.unix }).collect(),
                 rules: Rules { secure: shared.options.secure.clone(), script_name: shared.options.script_name.clone() },
                 sendfile: shared.options.sendfile,
+                python_access: python_access || (watch.is_some() && access.is_none()),
                 access,
+                watch: watch.map(|(handlers, filters)| AccessWatch::new(py, handlers, filters)),
                 before,
                 after,
-                lines: Arc::new(ServerLines::new(shared.options.server.as_bytes())),
+                lines: Arc::new(ServerLines::new(lines)),
                 pulse: shared.pulse.clone(),
             },
         )?;
-        let shared = Arc::clone(&self.shared);
-        py.detach(move || serve::Serving::new(shared, gateway, worker).run())
+        let rewatch = bridge.getattr(py, "rewatch")?;
+        shared.thread.store(crate::sys::thread_id(), Ordering::Relaxed);
+        let shared = Arc::clone(shared);
+        py.detach(move || serve::Serving::new(shared, gateway, bridge, rewatch).run())
     }
 
-    /// Whether `access` in [`Engine::serve`] can be such a format.
+    /// Whether a line of this format can be made without Python.
     #[staticmethod]
-    fn formats_access_line(format: &str) -> PyResult<bool> {
-        let null = std::fs::OpenOptions::new().write(true).open("/dev/null")?;
-        Ok(AccessLog::compile(format, Writer::new(null.into())).is_some())
+    fn formats_access_line(format: &str) -> bool {
+        AccessLog::formats(format)
+    }
+
+    /// The worker class has a loop of its own: silence is what it does not break by `notify()`.
+    fn expect_notify(&self) {
+        self.shared.pulse.beat();
+        self.shared.thread.store(crate::sys::thread_id(), Ordering::Relaxed);
+        self.shared.set_waiting(false);
     }
 
     /// Finish what is being served and leave.
@@ -203,16 +224,10 @@ impl Engine {
         self.shared.quit.store(true, Ordering::Relaxed);
     }
 
-    /// Whether it may go on serving.
-    #[getter]
-    fn alive(&self) -> bool {
-        !self.shared.retire.load(Ordering::Relaxed)
-    }
-
     /// Requests begun.
     #[getter]
     fn requests(&self) -> u64 {
-        self.shared.requests.load(Ordering::Relaxed)
+        self.shared.pulse.slot.requests()
     }
 
     /// Something moved: the request in hand is not silent (`worker.notify()`).
@@ -230,40 +245,25 @@ impl Engine {
         self.shared.sets.connections_fd()
     }
 
-    /// Writes out what is left of the access log, for at most so many seconds.
-    fn flush(&self, py: Python<'_>, seconds: f64) -> bool {
-        let writer = self.shared.access.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let limit = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO);
-        py.detach(|| writer.is_none_or(|writer| writer.flush(limit)))
-    }
-
     /// Before the app forks: a child may now hold copies of the connections.
     fn before_fork(&self) {
         self.shared.forked.store(true, Ordering::Relaxed);
     }
 
-    /// In a child that the app forked: closes what belongs to the worker, so that no client waits for the child's end,
-    /// and makes sure that nothing of the worker's is written or served there.
+    /// In a child that the app forked: lets go of what belongs to the worker, so that no client waits for the child's end,
+    /// and makes sure that nothing of the worker's is served there.
     fn after_fork_in_child(&self) {
         let shared = &self.shared;
         if shared.child.swap(true, Ordering::Relaxed) {
             return;
         }
-        if let Ok(access) = shared.access.try_lock()
-            && let Some(writer) = &*access
-        {
-            writer.disable();
-        }
         let mut descriptors = shared.table.descriptors();
-        descriptors.extend(shared.listeners.iter().map(|listener| listener.fd));
-        descriptors.extend([shared.wake, shared.link, self.scoreboard.as_raw_fd()]);
-        descriptors.extend(shared.sets.descriptors());
-        for fd in descriptors {
-            crate::sys::close_inherited(fd);
+        descriptors.extend(&self.private);
+        let current = shared.current.load(Ordering::Relaxed);
+        if current >= 0 {
+            descriptors.push(current);
         }
-        if let Some(fd) = shared.pulse.in_flight.take_in_child() {
-            crate::sys::close_inherited(fd);
-        }
+        crate::sys::disarm_inherited(&descriptors);
     }
 }
 
@@ -271,7 +271,7 @@ impl Shared {
     /// What the worker is doing, for the scoreboard and the sentinel.
     fn set_waiting(&self, waiting: bool) {
         self.pulse.waits.store(waiting, Ordering::Relaxed);
-        let slot: &Slot<'static> = &self.pulse.slot;
+        let slot = &self.pulse.slot;
         if self.retire.load(Ordering::Relaxed) {
             slot.set_state(State::Retiring);
         } else {

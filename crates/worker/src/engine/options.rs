@@ -68,8 +68,6 @@ pub struct Options {
     pub num_workers: u32,
     /// sendfile(2) may be used.
     pub sendfile: bool,
-    /// `Server` header.
-    pub server: String,
     /// Parser limits and strictness.
     pub http: Arc<HttpOptions>,
     /// Who may set scheme and script name.
@@ -111,7 +109,6 @@ impl Options {
             timeout: number("timeout")?.saturating_mul(1_000_000_000),
             num_workers: item("num_workers")?.extract()?,
             sendfile: flag("sendfile")?,
-            server: item("server")?.extract()?,
             http: Arc::new(http),
             trust: Trust::parse(&item("forwarded_allow_ips")?.extract::<Vec<String>>()?)?,
             secure: secure.into_iter().map(|(name, value)| (name.into_bytes(), value.into_bytes())).collect(),

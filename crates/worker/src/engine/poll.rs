@@ -36,16 +36,15 @@ pub struct Sets {
 }
 
 impl Sets {
-    /// Both sets, with everything but connections in them.
-    pub fn new(listeners: &[Listener], link: RawFd, wake: RawFd) -> io::Result<Self> {
+    /// Both sets. Listeners come with [`Sets::listen`], once there is somebody to accept: a waiter on an exclusive listener
+    /// that does not accept takes the wake-up from one that would.
+    pub fn new(link: RawFd, wake: RawFd) -> io::Result<Self> {
         let shared = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let connections = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         shared.add(borrow(connections.0.as_raw_fd()), EpollEvent::new(EpollFlags::EPOLLIN, CONNECTIONS))?;
         shared.add(borrow(link), EpollEvent::new(EpollFlags::EPOLLIN, LINK))?;
         shared.add(borrow(wake), EpollEvent::new(EpollFlags::EPOLLIN, SIGNAL))?;
-        let sets = Sets { shared, connections, listening: AtomicBool::new(false) };
-        sets.listen(listeners)?;
-        Ok(sets)
+        Ok(Sets { shared, connections, listening: AtomicBool::new(false) })
     }
 
     /// Waits for new connections too.
@@ -58,6 +57,11 @@ impl Sets {
             self.shared.add(borrow(listener.fd), event)?;
         }
         Ok(())
+    }
+
+    /// The link has said all that it can say; its end would be reported for ever.
+    pub fn forget_link(&self, link: RawFd) {
+        let _ = self.shared.delete(borrow(link));
     }
 
     /// Waits for no new connections any more.

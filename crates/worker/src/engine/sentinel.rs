@@ -1,10 +1,10 @@
 //! The sentinel: a thread that never takes the GIL.
 //!
-//! It beats the worker's heart, notices a request that makes no progress (answers its client 504 where no head was sent,
-//! and tells the arbiter), and ends the process when the arbiter is gone.
+//! It beats the worker's heart, notices a request that makes no progress (has every thread's Python stack written down,
+//! answers its client 504 where no head was sent, and tells the arbiter), and ends the process when the arbiter is gone.
 
 use std::os::fd::{AsFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,15 +14,20 @@ use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
 use rgunicorn_wire::WorkerSays;
 use rgunicorn_wire::scoreboard::{Slot, State};
 
+use crate::link::LinkInner;
 use crate::sys::now;
 
 /// Seconds that a worker lives on without its arbiter.
 const ORPHAN_LIMIT: Duration = Duration::from_secs(2);
+/// How long the stacks may take to be written before the arbiter is told without them.
+const STACKS_LIMIT: Duration = Duration::from_millis(200);
+/// No byte came for so long: the stacks are whole.
+const STACKS_QUIET: Duration = Duration::from_millis(10);
 
 /// The response that a thread is about to send, as far as the sentinel may interfere with it.
 ///
-/// Whoever moves `head` away from [`HeadState::None`] decides what the client gets. The lock is held for as long as the
-/// descriptor is surely open, so the sentinel cannot write into another connection that got the same number.
+/// Whoever moves it away from "no head" decides what the client gets. The lock is held for as long as the descriptor is
+/// surely open, so the sentinel cannot write into another connection that got the same number.
 #[derive(Debug, Default)]
 pub struct InFlight {
     inner: Mutex<InFlightInner>,
@@ -52,11 +57,6 @@ impl InFlight {
         self.lock().timed_out
     }
 
-    /// In a child that the app forked: the socket of the request in hand, which is its parent's to answer.
-    pub fn take_in_child(&self) -> Option<RawFd> {
-        self.inner.try_lock().ok()?.fd.take()
-    }
-
     fn answer_504(&self) {
         let mut inner = self.lock();
         if let Some(fd) = inner.fd.take() {
@@ -78,7 +78,7 @@ pub struct Sentinel {
     /// The worker's slot.
     pub slot: Slot<'static>,
     /// Tells the arbiter.
-    pub say: Box<dyn Fn(&WorkerSays) + Send>,
+    pub link: Arc<LinkInner>,
     /// The arbiter.
     pub arbiter: OwnedFd,
     /// `timeout` in nanoseconds; 0: none.
@@ -89,6 +89,12 @@ pub struct Sentinel {
     pub waits: Arc<AtomicBool>,
     /// When the serving thread last did something.
     pub progress: Arc<AtomicU64>,
+    /// The serving thread.
+    pub thread: Arc<AtomicI32>,
+    /// Where faulthandler writes.
+    pub stacks: OwnedFd,
+    /// The signal that makes it write.
+    pub stacks_signal: i32,
 }
 
 /// Starts the thread. Signals are blocked in it: they are the main thread's.
@@ -122,8 +128,29 @@ impl Sentinel {
                 told = false;
             } else if !told {
                 told = true;
-                (self.say)(&WorkerSays::Silent { for_ms: silent / 1_000_000 });
+                self.write_stacks();
+                // The client first: the arbiter's ABRT may end the request before this thread runs again.
                 self.in_flight.answer_504();
+                self.link.say(&WorkerSays::Silent { for_ms: silent / 1_000_000 });
+            }
+        }
+    }
+
+    /// Has faulthandler write all threads' stacks, and waits until they are there: it needs no GIL, so they come at once
+    /// unless the process is in trouble that stacks cannot show.
+    fn write_stacks(&self) {
+        let size = || nix::sys::stat::fstat(self.stacks.as_fd()).map_or(0, |stat| stat.st_size);
+        let before = size();
+        crate::sys::signal_thread(self.thread.load(Ordering::Relaxed), self.stacks_signal);
+        let began = std::time::Instant::now();
+        let (mut last, mut changed) = (before, began);
+        while began.elapsed() < STACKS_LIMIT {
+            std::thread::sleep(Duration::from_millis(1));
+            let size = size();
+            if size != last {
+                (last, changed) = (size, std::time::Instant::now());
+            } else if last != before && changed.elapsed() > STACKS_QUIET {
+                return;
             }
         }
     }

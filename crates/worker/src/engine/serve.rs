@@ -1,6 +1,8 @@
 //! The loop of a serving thread: wait, take what is ready, run it.
 
 use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -29,11 +31,17 @@ const NO_DESCRIPTORS_NS: u64 = 100_000_000;
 /// Connections accepted at a wake by the only worker there is.
 const ACCEPT_BATCH: usize = 16;
 
+/// Connections taken from a queue in one go when the whole server stops.
+const DRAIN_BATCH: usize = 1024;
+
 /// One thread's serving.
 pub struct Serving {
     shared: Arc<Shared>,
     gateway: Gateway,
-    worker: Py<PyAny>,
+    /// The Python side of the worker.
+    bridge: Py<PyAny>,
+    /// Makes the wake-up pipe Python's again.
+    rewatch: Py<PyAny>,
     buffer: Vec<u8>,
     recycle_asked: bool,
     accept_after: u64,
@@ -75,11 +83,12 @@ struct Window {
 
 impl Serving {
     /// For this thread.
-    pub fn new(shared: Arc<Shared>, gateway: Gateway, worker: Py<PyAny>) -> Self {
+    pub fn new(shared: Arc<Shared>, gateway: Gateway, bridge: Py<PyAny>, rewatch: Py<PyAny>) -> Self {
         Serving {
             shared,
             gateway,
-            worker,
+            bridge,
+            rewatch,
             buffer: vec![0; READ_SIZE],
             recycle_asked: false,
             accept_after: 0,
@@ -90,47 +99,47 @@ impl Serving {
 
     /// Serves until the worker leaves. An error is an exception that a signal handler raised.
     pub fn run(mut self) -> PyResult<()> {
+        let result = self.serve();
+        self.shared.sets.stop_listening(&self.shared.listeners);
+        let left = self.shared.table.drain();
+        // Python objects of connections, and the gateway's, must go while attached.
+        Python::attach(|_| drop((left, self)));
+        result
+    }
+
+    fn serve(&mut self) -> PyResult<()> {
         let mut wakes = Vec::with_capacity(16);
-        let result = loop {
-            if let Err(error) = self.look_at_signals() {
-                break Err(error);
-            }
+        self.shared.sets.listen(&self.shared.listeners)?;
+        self.look_at_signals()?;
+        loop {
             if self.shared.quit.load(Ordering::Relaxed) || self.retired() {
-                break Ok(());
+                return Ok(());
             }
             self.shared.set_waiting(true);
             self.shared.sets.wait(self.wait_ms(), &mut wakes);
             self.shared.pulse.beat();
             self.shared.set_waiting(false);
             self.take(&wakes);
-            self.sweep();
-            let mut failed = None;
+            let served = self.gateway.served();
             while let Some(conn) = self.shared.table.next() {
                 self.drive(conn);
-                if let Err(error) = self.between_requests() {
-                    failed = Some(error);
-                    break;
-                }
+                self.between_requests()?;
                 if self.shared.quit.load(Ordering::Relaxed) {
                     break;
                 }
             }
-            if let Some(error) = failed {
-                break Err(error);
+            self.sweep();
+            // A signal that comes from here on leaves a byte in the pipe, or interrupts the wait.
+            if self.gateway.served() != served || wakes.contains(&Wake::Signal) {
+                self.look_at_signals()?;
             }
-        };
-        // Python objects of connections must go while attached.
-        let left = self.shared.table.expired(u64::MAX, |_| true);
-        Python::attach(|_| drop(left));
-        Python::attach(|_| drop(self));
-        result
+        }
     }
 
-    /// Runs Python's signal handlers.
+    /// Runs Python's signal handlers. Code that the app ran (asyncio.run does) may have left Python without our pipe.
     fn look_at_signals(&self) -> PyResult<()> {
         Python::attach(|py| {
-            // Code that the app runs (asyncio.run does) may have left Python without our wake-up pipe.
-            self.worker.bind(py).call_method0("_watch_signals")?;
+            self.rewatch.bind(py).call0()?;
             py.check_signals()
         })
     }
@@ -140,18 +149,11 @@ impl Serving {
             // A child that the app forked came back out of the request: the connection is its parent's.
             crate::sys::exit_now(0);
         }
-        let served = self.gateway.served();
-        self.shared.requests.store(served, Ordering::Relaxed);
         let limit = self.shared.options.max_requests;
-        if limit > 0 && served >= limit && !self.recycle_asked {
+        if limit > 0 && !self.recycle_asked && self.gateway.served() >= limit {
             self.recycle_asked = true;
-            Python::attach(|py| self.worker.bind(py).call_method0("_recycle").map(|_| ()))?;
-            let bytes = rgunicorn_wire::encode(&WorkerSays::Recycle);
-            let flags = nix::sys::socket::MsgFlags::MSG_DONTWAIT | nix::sys::socket::MsgFlags::MSG_NOSIGNAL;
-            let _ = nix::sys::socket::send(self.shared.link, &bytes, flags);
-        }
-        if self.shared.pulse.in_flight.timed_out() {
-            return Python::attach(|py| py.check_signals());
+            Python::attach(|py| self.bridge.bind(py).call_method0("recycling").map(|_| ()))?;
+            self.shared.link.say(&WorkerSays::Recycle);
         }
         Ok(())
     }
@@ -159,12 +161,25 @@ impl Serving {
     /// Whether everything is finished after the order to leave. Idle connections linger for as long as a client may take
     /// to send a request on them (it is answered with `Connection: close`), so that none is closed under a request.
     fn retired(&mut self) -> bool {
+        if self.shared.link.told() {
+            self.shared.retire.store(true, Ordering::Relaxed);
+        }
         if !self.shared.retire.load(Ordering::Relaxed) {
             return false;
         }
-        self.shared.sets.stop_listening(&self.shared.listeners);
         let now = now();
-        let until = *self.retire_until.get_or_insert(now + self.shared.options.keepalive.min(HEAD_LIMIT_NS));
+        let until = match self.retire_until {
+            Some(until) => until,
+            None => {
+                if self.shared.link.drains() {
+                    self.drain_listeners();
+                }
+                self.shared.sets.stop_listening(&self.shared.listeners);
+                let until = now + self.shared.options.keepalive.min(HEAD_LIMIT_NS);
+                self.retire_until = Some(until);
+                until
+            }
+        };
         let idle = |conn: &Conn| conn.phase == Phase::Reading && !conn.begun;
         if now >= until {
             for conn in self.shared.table.expired(0, idle) {
@@ -172,6 +187,19 @@ impl Serving {
             }
         }
         self.shared.table.open() == 0
+    }
+
+    /// Takes what waits in the listeners' queues: nobody else will.
+    fn drain_listeners(&mut self) {
+        for index in 0..self.shared.listeners.len() {
+            for _ in 0..DRAIN_BATCH {
+                match crate::sys::accept(self.shared.listeners[index].fd) {
+                    Ok((fd, peer)) => self.admit(fd, index, peer),
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                    Err(_) => break,
+                }
+            }
+        }
     }
 
     fn wait_ms(&self) -> u16 {
@@ -197,9 +225,9 @@ impl Serving {
                 }
                 Wake::Signal => drain_pipe(self.shared.wake),
                 Wake::Link => {
-                    let told = Python::attach(|py| self.worker.bind(py).call_method0("_listen").map(|_| ()));
-                    if told.is_err() {
+                    if self.shared.link.retired() {
                         self.shared.retire.store(true, Ordering::Relaxed);
+                        self.shared.sets.forget_link(self.shared.link.raw_fd());
                     }
                 }
             }
@@ -221,24 +249,27 @@ impl Serving {
                 Ok(accepted) => accepted,
                 Err(error) => return self.accept_failed(&error),
             };
-            let open = self.shared.table.opened();
-            self.shared.pulse.slot.count_connection(1, open as u64);
-            let trusted = self.shared.options.trust.trusts(peer.map(|peer| peer.ip()));
-            let mut decoder = Decoder::new(Arc::clone(&self.shared.options.http));
-            decoder.set_trusted(trusted);
-            let mut conn = Conn::new(fd, index, peer, trusted, decoder);
-            conn.deadline = now() + HEAD_LIMIT_NS;
-            self.shared.table.push_fresh(conn);
-            if open >= self.shared.options.worker_connections {
+            self.admit(fd, index, peer);
+            if self.shared.table.open() >= self.shared.options.worker_connections {
                 self.shared.sets.stop_listening(&self.shared.listeners);
                 return;
             }
         }
     }
 
+    fn admit(&self, fd: OwnedFd, listener: usize, peer: Option<SocketAddr>) {
+        let open = self.shared.table.opened();
+        self.shared.pulse.slot.count_connection(1, open as u64);
+        let trusted = self.shared.options.trust.trusts(peer.map(|peer| peer.ip()));
+        let mut decoder = Decoder::new(Arc::clone(&self.shared.options.http));
+        decoder.set_trusted(trusted);
+        let mut conn = Conn::new(fd, listener, peer, trusted, decoder);
+        conn.deadline = now() + HEAD_LIMIT_NS;
+        self.shared.table.push_fresh(conn);
+    }
+
     fn accept_failed(&mut self, error: &io::Error) {
         match error.raw_os_error() {
-            Some(libc::EAGAIN | libc::EINTR | libc::ECONNABORTED) => {}
             Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
                 if self.accept_after == 0 {
                     self.warn(&format!("cannot accept connections: {error}; going on with those that are open"));
@@ -247,13 +278,19 @@ impl Serving {
                 self.accept_after = now() + NO_DESCRIPTORS_NS;
                 self.shared.sets.stop_listening(&self.shared.listeners);
             }
+            // The arbiter has shut the listener down: it would be reported as readable for ever.
+            Some(libc::EINVAL | libc::EBADF) => {
+                self.accept_after = u64::MAX;
+                self.shared.sets.stop_listening(&self.shared.listeners);
+            }
+            // Errors of the connection that was to be accepted (accept(2)): it is gone.
             _ => {}
         }
     }
 
     fn warn(&self, text: &str) {
         Python::attach(|py| {
-            let _ = self.worker.bind(py).call_method1("_warn", (text,));
+            let _ = self.bridge.bind(py).call_method1("warn", (text,));
         });
     }
 
@@ -273,6 +310,7 @@ impl Serving {
             return;
         }
         self.last_sweep = now;
+        self.gateway.look_at_access_log();
         for mut conn in self.shared.table.expired(now, |_| false) {
             if conn.phase == Phase::Reading && conn.begun {
                 let page =
@@ -460,8 +498,15 @@ impl Serving {
         };
         let keep_alive =
             self.shared.options.keepalive > 0 && !self.shared.retire.load(Ordering::Relaxed) && !conn.hangup;
+        let more = ready.complete && !window.is_empty();
         let mut request = Request { bytes, body, complete: ready.complete, keep_alive };
-        let (mut conn, after) = self.gateway.run(conn, &mut request);
+        self.shared.current.store(conn.raw_fd(), Ordering::Relaxed);
+        let (mut conn, mut after) = self.gateway.run(conn, &mut request);
+        self.shared.current.store(-1, Ordering::Relaxed);
+        if after == After::Close && more {
+            // It has sent more than this: a plain close would turn into a reset, which can destroy the answer.
+            after = After::Linger;
+        }
         if !ready.complete && after == After::Keep {
             // The app read the body to its end: what came after it belongs to the next request.
             let rest = std::mem::take(&mut conn.input);

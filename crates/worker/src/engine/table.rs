@@ -141,6 +141,25 @@ impl Table {
         due.into_iter().filter_map(|token| inner.take(token)).collect()
     }
 
+    /// Takes out all connections that nobody has in hand: the engine ends.
+    pub fn drain(&self) -> Vec<Box<Conn>> {
+        let mut inner = self.lock();
+        let mut all: Vec<Box<Conn>> = Vec::new();
+        for work in std::mem::take(&mut inner.ready) {
+            if let Work::Fresh(conn) = work {
+                all.push(conn);
+            }
+        }
+        for entry in &mut inner.entries {
+            if matches!(entry.place, Place::Waiting { .. })
+                && let Place::Waiting { conn, .. } = std::mem::replace(&mut entry.place, Place::Free)
+            {
+                all.push(conn);
+            }
+        }
+        all
+    }
+
     /// The sockets of all connections that nobody has in hand; in a child that the app forked, where another thread may
     /// have held the lock at the fork.
     pub fn descriptors(&self) -> Vec<RawFd> {

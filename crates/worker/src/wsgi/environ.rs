@@ -10,6 +10,7 @@ use rustc_hash::FxBuildHasher;
 
 use super::ffi::{get, latin1, set};
 use super::{ListenerInfo, PeerObjects, Rules};
+use crate::engine::Conn;
 
 /// Names of request fields kept with their environ key. Clients invent names: what comes after that many is not kept.
 const KEPT_NAMES: usize = 512;
@@ -26,7 +27,8 @@ pub struct Keys {
     remote_port: Py<PyString>,
     server_name: Py<PyString>,
     server_port: Py<PyString>,
-    url_scheme: Py<PyString>,
+    /// `wsgi.url_scheme`
+    pub url_scheme: Py<PyString>,
     /// `wsgi.input`
     pub input: Py<PyString>,
     /// `wsgi.early_hints`
@@ -61,6 +63,22 @@ pub struct RequestParts<'r> {
     pub method: &'r [u8],
     /// Whether the peer may set the scheme and the script name.
     pub trusted: bool,
+}
+
+impl<'r> RequestParts<'r> {
+    /// Of the request whose head the connection's decoder has read last.
+    pub fn of(conn: &'r Conn, bytes: &'r [u8]) -> Self {
+        let head = conn.decoder.head();
+        RequestParts {
+            head,
+            bytes,
+            path: head.text(head.path, bytes),
+            query: head.text(head.query, bytes),
+            target: head.text(head.target, bytes),
+            method: head.text(head.method, bytes),
+            trusted: conn.trusted,
+        }
+    }
 }
 
 /// Why a request has no environ.

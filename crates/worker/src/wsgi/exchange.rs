@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::poll::PollFlags;
 use rgunicorn_http::response::{BodyPlan, chunk_head, plan};
-use rgunicorn_http::{Event, Version};
+use rgunicorn_http::{Error as HttpError, Event, Version};
 use rgunicorn_wire::scoreboard::Slot;
 
 use crate::engine::{Conn, InFlight, OUT_LIMIT, Read};
@@ -109,8 +109,10 @@ pub struct State {
     pub sent: u64,
     /// The client is gone or got a 504: nothing more is sent.
     pub dead: bool,
-    /// Body bytes were dropped because the response has none.
-    pub dropped_body: bool,
+    /// What was wrong with the request's body, if the app found out while reading it.
+    pub bad_body: Option<HttpError>,
+    /// Counts requests: what the app kept of an earlier one must not reach this one.
+    pub turn: u64,
     /// The scratch for heads.
     pub scratch: Vec<u8>,
 }
@@ -128,21 +130,18 @@ pub struct Exchange {
 /// The response lines that are the same for every response of a second.
 #[derive(Debug)]
 pub struct ServerLines {
-    server: Vec<u8>,
+    lines: Vec<u8>,
     date: Mutex<(u64, Vec<u8>)>,
 }
 
 impl ServerLines {
-    /// For a `Server` header of this value.
-    pub fn new(server: &[u8]) -> Self {
-        let mut line = b"Server: ".to_vec();
-        line.extend_from_slice(server);
-        line.extend_from_slice(b"\r\n");
-        ServerLines { server: line, date: Mutex::new((u64::MAX, Vec::new())) }
+    /// For these field lines, each with its CRLF (`Server: …`). None leaves the Date out.
+    pub fn new(lines: Vec<u8>) -> Self {
+        ServerLines { lines, date: Mutex::new((u64::MAX, Vec::new())) }
     }
 
     fn append(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.server);
+        out.extend_from_slice(&self.lines);
         let wall = std::time::SystemTime::now();
         let second = wall.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let mut date = self.date.lock().unwrap_or_else(PoisonError::into_inner);
@@ -168,7 +167,8 @@ impl Exchange {
             left: 0,
             sent: 0,
             dead: true,
-            dropped_body: false,
+            bad_body: None,
+            turn: 0,
             scratch: Vec::new(),
         };
         Exchange { state: Mutex::new(state), pulse, lines }
@@ -179,20 +179,27 @@ impl Exchange {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins a request.
-    pub fn begin(&self, conn: Box<Conn>, version: Version, is_head: bool, keep_alive: bool, body_open: bool) {
+    /// A request begins. The connection follows with [`Exchange::give`], once the app can be called. Returns its turn.
+    pub fn begin(&self, version: Version, is_head: bool, keep_alive: bool, body_open: bool) -> u64 {
         let mut state = self.lock();
-        state.conn = Some(conn);
         state.stage = Stage::Unset;
         state.app.reset();
         state.version = version;
         state.is_head = is_head;
         state.keep_alive = keep_alive;
         state.body_open = body_open;
+        state.plan = BodyPlan::None;
         state.left = 0;
         state.sent = 0;
         state.dead = false;
-        state.dropped_body = false;
+        state.bad_body = None;
+        state.turn += 1;
+        state.turn
+    }
+
+    /// Hands over the connection.
+    pub fn give(&self, conn: Box<Conn>) {
+        self.lock().conn = Some(conn);
     }
 
     /// Sends a piece of the body, and the head before the first one. Detached callers only: it may wait for the client.
@@ -237,10 +244,7 @@ impl Exchange {
             self.head(state, &mut head, None);
         }
         let length = match state.plan {
-            BodyPlan::None => {
-                state.dropped_body = length > 0;
-                0
-            }
+            BodyPlan::None => 0,
             BodyPlan::Length(_) => length.min(state.left),
             _ => length,
         };
@@ -293,13 +297,16 @@ impl Exchange {
             state.stage = Stage::Sent;
             return;
         }
+        // A length that is no more than what one happens to see says nothing about the GET that a HEAD or 304 stands for.
+        let whole = whole.filter(|&length| state.app.code != 304 && !(state.is_head && length == 0));
         let length = state.app.content_length.or(whole);
         let (body, send_length) = plan(state.version, state.is_head, state.app.code, length);
         state.plan = body;
         state.left = length.unwrap_or(0);
         // What the client still sends of its request would be taken for the next one.
         state.keep_alive &= !state.body_open && !matches!(body, BodyPlan::UntilClose);
-        out.extend_from_slice(b"HTTP/1.1 ");
+        // As Gunicorn does: a client of HTTP/1.0 is answered in its own version.
+        out.extend_from_slice(if state.version == Version::Http10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
         out.extend_from_slice(&state.app.status);
         out.extend_from_slice(b"\r\n");
         self.lines.append(out);
@@ -333,24 +340,40 @@ impl Exchange {
         state.dead |= dead;
     }
 
-    /// Reads more of the request's body into `body`, waiting for the client. False: the body has ended.
+    /// Reads more of the body of the request of this turn into `body`, waiting for the client. False: it has ended.
     /// Detached callers only.
-    pub fn read_body(&self, body: &mut Vec<u8>) -> io::Result<bool> {
+    pub fn read_body(&self, turn: u64, body: &mut Vec<u8>) -> Result<bool, BodyError> {
         let mut state = self.lock();
         let state = &mut *state;
-        if !state.body_open {
+        if !state.body_open || state.turn != turn {
             return Ok(false);
         }
         let Some(conn) = state.conn.as_mut() else { return Ok(false) };
         let more = self.pulse.wait_for_client(|| read_piece(conn, body));
-        if !matches!(more, Ok(true)) {
-            state.body_open = false;
-        }
-        if more.is_err() {
-            state.keep_alive = false;
+        match &more {
+            Ok(true) => {}
+            Ok(false) => state.body_open = false,
+            Err(error) => {
+                state.body_open = false;
+                state.keep_alive = false;
+                if let BodyError::Invalid(error) = error {
+                    state.bad_body = Some(error.clone());
+                }
+            }
         }
         more
     }
+}
+
+/// Why a request's body cannot be read to its end.
+#[derive(Debug)]
+pub enum BodyError {
+    /// It breaks the rules of HTTP.
+    Invalid(HttpError),
+    /// The client closed the connection within it.
+    Gone,
+    /// The client sends nothing any more.
+    Stalled,
 }
 
 impl State {
@@ -364,10 +387,7 @@ impl State {
     /// What may be sent of a body piece.
     pub fn clip<'d>(&mut self, data: &'d [u8]) -> &'d [u8] {
         let data = match self.plan {
-            BodyPlan::None => {
-                self.dropped_body |= !data.is_empty();
-                &[]
-            }
+            BodyPlan::None => &[],
             BodyPlan::Length(_) => {
                 let room = usize::try_from(self.left).unwrap_or(usize::MAX).min(data.len());
                 self.left -= room as u64;
@@ -377,6 +397,19 @@ impl State {
         };
         self.sent += data.len() as u64;
         data
+    }
+
+    /// The app failed before anything was sent: what the response is instead. `timed_out`: the sentinel sent one.
+    pub fn fail(&mut self, timed_out: bool) {
+        let (code, reason) = match (&self.bad_body, timed_out) {
+            (_, true) => (504, "Gateway Timeout"),
+            (Some(error), false) => (error.status(), error.reason()),
+            (None, false) => (500, "Internal Server Error"),
+        };
+        self.app.reset();
+        self.app.status.extend_from_slice(format!("{code} {reason}").as_bytes());
+        self.app.code = code;
+        self.sent = 0;
     }
 
     /// The promised length was not kept: the connection cannot go on.
@@ -402,46 +435,30 @@ fn drain(conn: &mut Conn) -> io::Result<()> {
     Ok(())
 }
 
-fn read_piece(conn: &mut Conn, body: &mut Vec<u8>) -> io::Result<bool> {
+fn read_piece(conn: &mut Conn, body: &mut Vec<u8>) -> Result<bool, BodyError> {
     let began = now();
     let before = body.len();
+    let mut piece = [0u8; 65536];
     loop {
-        let (consumed, event) =
-            conn.decoder.advance(&conn.input).map_err(|error| io::Error::other(error.to_string()))?;
-        match event {
-            Event::Data(span) => body.extend_from_slice(span.of(&conn.input)),
-            Event::End => {
-                conn.input.drain(..consumed);
-                return Ok(false);
-            }
-            Event::Head => return Ok(false),
-            Event::NeedMore => {}
+        let (consumed, event) = conn.decoder.advance(&conn.input).map_err(BodyError::Invalid)?;
+        if let Event::Data(span) = event {
+            body.extend_from_slice(span.of(&conn.input));
         }
         conn.input.drain(..consumed);
-        if !matches!(event, Event::NeedMore) {
-            continue;
+        match event {
+            Event::End | Event::Head => return Ok(false),
+            Event::Data(_) => continue,
+            Event::NeedMore if body.len() > before => return Ok(true),
+            Event::NeedMore => {}
         }
-        if body.len() > before {
-            return Ok(true);
-        }
-        let old = conn.input.len();
-        let mut piece = [0u8; 65536];
         match conn.read(&mut piece) {
             Read::Bytes(length) => conn.input.extend_from_slice(&piece[..length]),
-            Read::End => {
-                return Err(io::Error::new(
-                    io::ErrorKind::UnexpectedEof,
-                    "the client closed the connection within its request",
-                ));
-            }
-            Read::Empty if now() - began > CLIENT_STALL_NS => {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "the client sends nothing"));
-            }
+            Read::End => return Err(BodyError::Gone),
+            Read::Empty if now() - began > CLIENT_STALL_NS => return Err(BodyError::Stalled),
             Read::Empty => {
                 conn.wait(PollFlags::POLLIN, 1000);
             }
         }
-        debug_assert!(conn.input.len() >= old);
     }
 }
 

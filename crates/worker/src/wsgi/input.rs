@@ -2,18 +2,18 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pyo3::exceptions::{PyOSError, PyStopIteration, PyTypeError};
+use pyo3::exceptions::{PyConnectionResetError, PyOSError, PyStopIteration, PyTimeoutError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
-use super::exchange::Exchange;
+use super::exchange::{BodyError, Exchange};
 
 /// See the module's head. What is buffered already costs no system call; the rest comes from the connection.
 #[pyclass(frozen, module = "rgunicorn._rgunicorn")]
 pub struct Input {
     buffer: Mutex<Buffer>,
     /// Where the rest of the body comes from; `None`: all of it is in the buffer.
-    stream: Option<Arc<Exchange>>,
+    stream: Option<(Arc<Exchange>, u64)>,
 }
 
 #[derive(Default)]
@@ -24,8 +24,8 @@ struct Buffer {
 }
 
 impl Input {
-    /// A body of which `data` has been read, and all of it unless there is a stream.
-    pub fn new(data: Vec<u8>, stream: Option<Arc<Exchange>>) -> Self {
+    /// A body of which `data` has been read, and all of it unless there is an exchange (and its turn) to read on from.
+    pub fn new(data: Vec<u8>, stream: Option<(Arc<Exchange>, u64)>) -> Self {
         let ended = stream.is_none();
         Input { buffer: Mutex::new(Buffer { data, at: 0, ended }), stream }
     }
@@ -41,14 +41,14 @@ impl Input {
             if buffer.ended || enough(&buffer.data[buffer.at..]) {
                 return Ok(());
             }
-            let Some(stream) = &self.stream else { return Ok(()) };
+            let Some((stream, turn)) = &self.stream else { return Ok(()) };
             if buffer.at > 0 {
                 let at = std::mem::take(&mut buffer.at);
                 buffer.data.drain(..at);
             }
             let mut data = std::mem::take(&mut buffer.data);
             drop(buffer);
-            let more = py.detach(|| stream.read_body(&mut data));
+            let more = py.detach(|| stream.read_body(*turn, &mut data));
             let mut buffer = self.lock();
             buffer.data = data;
             match more {
@@ -56,7 +56,7 @@ impl Input {
                 Ok(false) => buffer.ended = true,
                 Err(error) => {
                     buffer.ended = true;
-                    return Err(PyOSError::new_err(error.to_string()));
+                    return Err(raised(&error));
                 }
             }
         }
@@ -78,6 +78,17 @@ impl Input {
             memchr::memchr(b'\n', data).map_or(data.len(), |at| at + 1)
         };
         Ok(self.take(py, length.min(limit)))
+    }
+}
+
+/// As Gunicorn: `OSError`, with the errno by which apps and frameworks know a client that left.
+fn raised(error: &BodyError) -> PyErr {
+    match error {
+        BodyError::Invalid(error) => PyOSError::new_err(error.to_string()),
+        BodyError::Gone => {
+            PyConnectionResetError::new_err((libc::ECONNRESET, "the client closed the connection within its request"))
+        }
+        BodyError::Stalled => PyTimeoutError::new_err((libc::ETIMEDOUT, "the client sends nothing")),
     }
 }
 

@@ -9,6 +9,7 @@ mod ffi;
 mod input;
 mod objects;
 
+use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
@@ -50,6 +51,21 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// Whether a trusted peer says that the original request was https.
+    fn scheme(&self, parts: &RequestParts<'_>) -> Result<bool, Refused> {
+        let mut scheme = None;
+        for field in parts.head.fields.iter().filter(|_| parts.trusted) {
+            let (name, value) = (parts.head.text(field.name, parts.bytes), parts.head.text(field.value, parts.bytes));
+            if let Some(secure) = self.scheme_of(name, value) {
+                if scheme.is_some_and(|earlier| earlier != secure) {
+                    return Err(Refused::Scheme);
+                }
+                scheme = Some(secure);
+            }
+        }
+        Ok(scheme.unwrap_or(false))
+    }
+
     /// Whether a field says that the original request was https; `None`: it does not speak of it. Names in the setting
     /// are compared with the upper-cased field name, as Gunicorn does: one written `X-Forwarded-Proto` never matches.
     fn scheme_of(&self, name: &[u8], value: &[u8]) -> Option<bool> {
@@ -91,6 +107,42 @@ impl PeerObjects {
     }
 }
 
+/// A request's head with text of its own, for the slow paths: no lock may be held while Python objects are made of it.
+#[derive(Debug, Default)]
+struct Snapshot {
+    method: Vec<u8>,
+    target: Vec<u8>,
+    path: Vec<u8>,
+    query: Vec<u8>,
+    /// Names in upper case, as Gunicorn has them.
+    fields: Vec<(Vec<u8>, Vec<u8>)>,
+    version: Version,
+    peer: Option<SocketAddr>,
+    served: u64,
+    keep_alive: bool,
+    trusted: bool,
+}
+
+impl Snapshot {
+    fn of(conn: &Conn, bytes: &[u8]) -> Self {
+        let parts = RequestParts::of(conn, bytes);
+        let field =
+            |name, value| (parts.head.text(name, bytes).to_ascii_uppercase(), parts.head.text(value, bytes).to_vec());
+        Snapshot {
+            method: parts.method.to_vec(),
+            target: parts.target.to_vec(),
+            path: parts.path.to_vec(),
+            query: parts.query.to_vec(),
+            fields: parts.head.fields.iter().map(|f| field(f.name, f.value)).collect(),
+            version: parts.head.version,
+            peer: conn.peer,
+            served: conn.served,
+            keep_alive: parts.head.keep_alive,
+            trusted: parts.trusted,
+        }
+    }
+}
+
 /// What becomes of the connection after a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum After {
@@ -116,10 +168,29 @@ pub struct Request<'r> {
     pub keep_alive: bool,
 }
 
+/// Handlers and filters of `gunicorn.access`: the lines can be made here while both are what the server made them.
+pub struct AccessWatch {
+    handlers: Py<PyList>,
+    filters: Py<PyList>,
+    count: usize,
+}
+
+impl AccessWatch {
+    /// As they are now.
+    pub fn new(py: Python<'_>, handlers: Py<PyList>, filters: Py<PyList>) -> Self {
+        let count = handlers.bind(py).len();
+        AccessWatch { handlers, filters, count }
+    }
+
+    fn unchanged(&self, py: Python<'_>) -> bool {
+        self.handlers.bind(py).len() == self.count && self.filters.bind(py).is_empty()
+    }
+}
+
 /// The gateway of one serving thread.
 pub struct Gateway {
     app: Py<PyAny>,
-    worker: Py<PyAny>,
+    bridge: Py<PyAny>,
     templates: Vec<Py<PyDict>>,
     listeners: Vec<ListenerInfo>,
     rules: Rules,
@@ -130,9 +201,12 @@ pub struct Gateway {
     no_input: Py<Input>,
     sendfile: bool,
     access: Option<AccessLog>,
+    watch: Option<AccessWatch>,
+    /// The access log is Python's to write: a logger class, or somebody's filter or handler.
+    python_access: bool,
     /// The config has a `pre_request` of its own.
     before: bool,
-    /// The config has a `post_request` of its own, or a logger class.
+    /// The config has a `post_request` of its own.
     after: bool,
     served: u64,
     out: Vec<u8>,
@@ -142,8 +216,8 @@ pub struct Gateway {
 pub struct Setup {
     /// The application.
     pub app: Py<PyAny>,
-    /// The worker object.
-    pub worker: Py<PyAny>,
+    /// The Python side of the worker.
+    pub bridge: Py<PyAny>,
     /// An environ to copy, for each listener.
     pub templates: Vec<Py<PyDict>>,
     /// What kind each listener is.
@@ -154,6 +228,10 @@ pub struct Setup {
     pub sendfile: bool,
     /// The access log, when its line can be made here.
     pub access: Option<AccessLog>,
+    /// What must stay as it is for that.
+    pub watch: Option<AccessWatch>,
+    /// See [`Gateway`].
+    pub python_access: bool,
     /// See [`Gateway`].
     pub before: bool,
     /// See [`Gateway`].
@@ -184,7 +262,7 @@ impl Gateway {
         let early_hints = Py::new(py, EarlyHints::new(&exchange))?;
         Ok(Gateway {
             app: setup.app,
-            worker: setup.worker,
+            bridge: setup.bridge,
             templates: setup.templates,
             listeners: setup.listeners,
             rules: setup.rules,
@@ -195,6 +273,8 @@ impl Gateway {
             no_input: Py::new(py, Input::new(Vec::new(), None))?,
             sendfile: setup.sendfile,
             access: setup.access,
+            watch: setup.watch,
+            python_access: setup.python_access,
             before: setup.before,
             after: setup.after,
             served: 0,
@@ -211,11 +291,14 @@ impl Gateway {
         pulse.slot.begin(0, started, method, target);
         pulse.progress.store(started, std::sync::atomic::Ordering::Relaxed);
         pulse.in_flight.begin(conn.raw_fd());
+        let (version, is_head) = (head.version, method == b"HEAD");
+        let keep_alive = request.keep_alive && head.keep_alive;
+        let turn = self.exchange.begin(version, is_head, keep_alive, !request.complete);
         self.served += 1;
         conn.served += 1;
         let mut called = Called::Failed;
         let mut slot = Some(conn);
-        Python::attach(|py| called = self.attached(py, &mut slot, request, started));
+        Python::attach(|py| called = self.attached(py, &mut slot, request, turn, started));
         let conn = slot.take().or_else(|| self.exchange.lock().conn.take());
         let Some(mut conn) = conn else {
             // Not reachable: the connection is in one of the two.
@@ -225,7 +308,7 @@ impl Gateway {
         let ended = now();
         pulse.slot.end(0, ended);
         pulse.beat();
-        if let Some(access) = &self.access {
+        if let (Some(access), false) = (&self.access, self.python_access) {
             self.log_access(access, &conn, request.bytes, ended - started);
         }
         (conn, after)
@@ -237,18 +320,15 @@ impl Gateway {
         py: Python<'_>,
         slot: &mut Option<Box<Conn>>,
         request: &mut Request<'_>,
+        turn: u64,
         started: u64,
     ) -> Called {
-        let (environ, hooks) = match self.prepare(py, slot, request) {
+        let (environ, hooked) = match self.prepare(py, slot, request, turn) {
             Ok(prepared) => prepared,
             Err(Refused::Scheme) => return self.refuse(slot, 400, "Bad Request", "Contradictory scheme headers"),
             Err(Refused::ScriptName) => {
-                return self.refuse(
-                    slot,
-                    500,
-                    "Internal Server Error",
-                    "The request's path does not begin with SCRIPT_NAME",
-                );
+                let message = "The request's path does not begin with SCRIPT_NAME";
+                return self.refuse(slot, 500, "Internal Server Error", message);
             }
             Err(Refused::Python(error)) => {
                 self.log_failure(py, slot, request, &error);
@@ -256,24 +336,33 @@ impl Gateway {
             }
         };
         let result = ffi::call2(self.app.bind(py), environ.as_any(), self.start_response.bind(py).as_any());
-        let mut called = match result {
+        let (body, sent) = match result {
             Ok(body) => {
                 let sent = self.respond(py, &body);
-                let called = self.judge(py, slot, request, sent);
-                if self.after {
-                    self.run_after(py, &environ, hooks.as_ref(), started);
-                }
-                self.close(py, &body);
-                called
+                (Some(body), sent)
             }
-            Err(error) => {
-                let called = self.judge(py, slot, request, Err(error));
-                if self.after {
-                    self.run_after(py, &environ, hooks.as_ref(), started);
-                }
-                called
-            }
+            Err(error) => (None, Err(error)),
         };
+        let mut called = self.judge(py, slot, request, sent);
+        self.python_access |= self.access.is_some() && self.watch.as_ref().is_some_and(|watch| !watch.unchanged(py));
+        let response = if self.python_access || self.after {
+            if matches!(called, Called::Whole) {
+                // The client need not wait for what hooks and loggers do.
+                py.detach(|| self.send_whole());
+                called = Called::Done;
+            }
+            self.finish_response(py, request, &environ, hooked, &called, started)
+        } else {
+            None
+        };
+        if let Some(body) = &body {
+            self.close(py, body);
+        }
+        if let (true, Some((hooked, response))) = (self.after, &response) {
+            let told = self.bridge.bind(py).call_method1("after_request", (hooked, &environ, response));
+            self.note(py, told);
+        }
+        drop((body, response));
         self.renew(py, environ);
         if matches!(called, Called::Whole) && self.exchange.lock().dead {
             called = Called::Done;
@@ -287,35 +376,30 @@ impl Gateway {
         py: Python<'py>,
         slot: &mut Option<Box<Conn>>,
         request: &mut Request<'_>,
+        turn: u64,
     ) -> Result<(Bound<'py, PyDict>, Option<Bound<'py, PyAny>>), Refused> {
         let Some(conn) = slot.as_mut() else { return Err(Refused::ScriptName) };
         if conn.objects.is_none() {
             conn.objects = Some(PeerObjects::new(py, conn));
         }
         let (listener, serial) = (conn.listener, conn.serial);
-        let environ = self.templates[listener].bind(py).copy()?;
-        let head = conn.decoder.head();
-        let target = head.text(head.target, request.bytes);
-        let parts = RequestParts {
-            head,
-            bytes: request.bytes,
-            path: head.text(head.path, request.bytes),
-            query: head.text(head.query, request.bytes),
-            target,
-            method: head.text(head.method, request.bytes),
-            trusted: conn.trusted,
-        };
-        if let Some(objects) = &conn.objects {
-            self.keys.fill(&environ, &parts, &self.rules, &self.listeners[listener], objects)?;
-        }
-        let keep_alive = request.keep_alive && head.keep_alive;
-        let (version, is_head) = (head.version, parts.method == b"HEAD");
         let input = if request.body.is_empty() && request.complete {
             self.no_input.bind(py).clone()
         } else {
-            let stream = (!request.complete).then(|| Arc::clone(&self.exchange));
+            let stream = (!request.complete).then(|| (Arc::clone(&self.exchange), turn));
             Bound::new(py, Input::new(std::mem::take(&mut request.body), stream))?
         };
+        let environ = self.templates[listener].bind(py).copy()?;
+        let parts = RequestParts::of(conn, request.bytes);
+        let mut hooked = None;
+        if self.before {
+            let secure = self.rules.scheme(&parts)?;
+            let made = self.make_request(py, &Snapshot::of(conn, request.bytes), secure, &input)?;
+            self.bridge.bind(py).call_method1("before_request", (&made, &environ, listener))?;
+            hooked = Some(made);
+        } else if let Some(objects) = &conn.objects {
+            self.keys.fill(&environ, &parts, &self.rules, &self.listeners[listener], objects)?;
+        }
         ffi::set(&environ, &self.keys.input, input.as_any())?;
         ffi::set(&environ, &self.keys.early_hints, self.early_hints.bind(py).as_any())?;
         if let Some(objects) = conn.objects.as_mut() {
@@ -326,75 +410,106 @@ impl Gateway {
             ffi::set(&environ, &self.keys.socket, socket.bind(py).as_any())?;
             objects.socket = Some(socket);
         }
-        let hooks =
-            if self.before || self.after { Some(self.run_before(py, &environ, &parts, conn, &input)?) } else { None };
         if let Some(conn) = slot.take() {
-            self.exchange.begin(conn, version, is_head, keep_alive, !request.complete);
+            self.exchange.give(conn);
         }
-        Ok((environ, hooks))
+        Ok((environ, hooked))
     }
 
-    /// Makes the request object that hooks get, and runs `pre_request` with it.
-    fn run_before<'py>(
+    /// Makes the request object that hooks and loggers get.
+    fn make_request<'py>(
         &self,
         py: Python<'py>,
-        environ: &Bound<'py, PyDict>,
-        parts: &RequestParts<'_>,
-        conn: &Conn,
+        shot: &Snapshot,
+        secure: bool,
         input: &Bound<'py, Input>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let fields = PyList::empty(py);
-        for field in &parts.head.fields {
-            let name: String =
-                parts.head.text(field.name, parts.bytes).iter().map(|b| b.to_ascii_uppercase() as char).collect();
-            fields.append((name, ffi::latin1(py, parts.head.text(field.value, parts.bytes))?))?;
+        for (name, value) in &shot.fields {
+            fields.append((ffi::latin1(py, name)?, ffi::latin1(py, value)?))?;
         }
-        let version = match parts.head.version {
-            Version::Http11 => (1, 1),
-            Version::Http10 => (1, 0),
-            Version::Other(major, minor) => (major, minor),
-        };
-        let peer = match conn.peer {
+        let peer = match shot.peer {
             Some(peer) => (peer.ip().to_string(), peer.port()).into_pyobject(py)?.into_any(),
             None => PyString::new(py, "").into_any(),
         };
-        let request = self.worker.bind(py).call_method1(
-            "_make_request",
-            (
-                ffi::latin1(py, parts.method)?,
-                ffi::latin1(py, parts.target)?,
-                ffi::latin1(py, parts.path)?,
-                ffi::latin1(py, parts.query)?,
-                fields,
-                version,
-                peer,
-                environ.get_item("wsgi.url_scheme")?,
-                conn.served,
-                input,
-                conn.decoder.head().keep_alive,
-            ),
-        )?;
-        if self.before {
-            self.worker.bind(py).call_method1("_before_request", (&request, environ))?;
-        }
-        Ok(request)
+        let arguments = (
+            ffi::latin1(py, &shot.method)?,
+            ffi::latin1(py, &shot.target)?,
+            ffi::latin1(py, &shot.path)?,
+            ffi::latin1(py, &shot.query)?,
+            fields,
+            shot.version.numbers(),
+            peer,
+            if secure { "https" } else { "http" },
+            shot.served,
+            input,
+            shot.keep_alive,
+            shot.trusted,
+        );
+        self.bridge.bind(py).call_method1("make_request", arguments)
     }
 
-    /// Runs the access log of a logger class and `post_request`; what they raise is logged there.
-    fn run_after(&self, py: Python<'_>, environ: &Bound<'_, PyDict>, request: Option<&Bound<'_, PyAny>>, started: u64) {
-        let (status, fields, sent, sent_head) = {
-            let state = self.exchange.lock();
-            let lossy = |bytes: &[u8]| bytes.iter().map(|&b| b as char).collect::<String>();
-            (lossy(&state.app.status), lossy(&state.app.fields), state.sent, state.stage == Stage::Sent)
-        };
+    /// Makes the response object that hooks and loggers get, and has the access log written where that is Python's.
+    fn finish_response<'py>(
+        &self,
+        py: Python<'py>,
+        request: &Request<'_>,
+        environ: &Bound<'py, PyDict>,
+        hooked: Option<Bound<'py, PyAny>>,
+        called: &Called,
+        started: u64,
+    ) -> Option<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
         let elapsed_us = (now() - started) / 1000;
-        let result = self
-            .worker
-            .bind(py)
-            .call_method1("_after_request", (request, environ, status, fields, sent, sent_head, elapsed_us));
-        if let Err(error) = result {
-            error.write_unraisable(py, None);
+        let (shot, status, fields, sent, sent_head) = {
+            let mut state = self.exchange.lock();
+            if matches!(called, Called::Failed) && state.stage != Stage::Sent {
+                state.fail(self.exchange.pulse.in_flight.timed_out());
+            }
+            let shot = state.conn.as_ref().map(|conn| Snapshot::of(conn, request.bytes));
+            let length = state.app.content_length.map(|length| format!("Content-Length: {length}\r\n"));
+            let fields = [&state.app.fields[..], length.unwrap_or_default().as_bytes()].concat();
+            (shot, state.app.status.clone(), fields, state.sent, state.stage == Stage::Sent)
+        };
+        let made = (|| {
+            let hooked = match hooked {
+                Some(hooked) => hooked,
+                None => {
+                    let secure = match ffi::get(environ, &self.keys.url_scheme) {
+                        Some(scheme) => scheme.eq("https")?,
+                        None => false,
+                    };
+                    let input = self.no_input.bind(py);
+                    self.make_request(py, &shot.unwrap_or_default(), secure, input)?
+                }
+            };
+            let (status, fields) = (ffi::latin1(py, &status)?, ffi::latin1(py, &fields)?);
+            let arguments = (&hooked, environ, status, fields, sent, sent_head, elapsed_us, self.python_access);
+            let response = self.bridge.bind(py).call_method1("finish_response", arguments)?;
+            PyResult::Ok((hooked, response))
+        })();
+        self.note(py, made)
+    }
+
+    /// What hooks raise is logged by the Python side; this is for what goes wrong even there.
+    fn note<T>(&self, py: Python<'_>, result: PyResult<T>) -> Option<T> {
+        result.map_err(|error| error.write_unraisable(py, Some(self.bridge.bind(py).as_any()))).ok()
+    }
+
+    fn send_whole(&self) {
+        let mut state = self.exchange.lock();
+        let failed = state.conn.as_mut().is_none_or(|conn| conn.send(&[&self.out]).is_err());
+        state.dead |= failed;
+    }
+
+    /// Now and then: whether somebody has changed the access log in a way that lines made here would not show.
+    pub fn look_at_access_log(&mut self) {
+        if self.access.is_none() || self.python_access || self.watch.is_none() {
+            return;
         }
+        Python::attach(|py| {
+            let plain = self.bridge.bind(py).call_method0("access_is_plain").and_then(|plain| plain.is_truthy());
+            self.python_access = !self.note(py, plain).unwrap_or(true);
+        });
     }
 
     /// Sends what the app returned.
@@ -506,9 +621,8 @@ impl Gateway {
             })
         };
         let (method, target) = text.unwrap_or_default();
-        if let Err(second) = self.worker.bind(py).call_method1("_request_failed", (method, target, error.value(py))) {
-            second.write_unraisable(py, None);
-        }
+        let told = self.bridge.bind(py).call_method1("request_failed", (method, target, error.value(py)));
+        self.note(py, told);
     }
 
     fn close(&self, py: Python<'_>, body: &Bound<'_, PyAny>) {
@@ -524,9 +638,8 @@ impl Gateway {
             },
         };
         if let Err(error) = closed {
-            if let Err(second) = self.worker.bind(py).call_method1("_close_failed", (error.value(py),)) {
-                second.write_unraisable(py, None);
-            }
+            let told = self.bridge.bind(py).call_method1("close_failed", (error.value(py),));
+            self.note(py, told);
         }
     }
 
@@ -534,6 +647,7 @@ impl Gateway {
     fn renew(&mut self, py: Python<'_>, environ: Bound<'_, PyDict>) {
         drop(environ);
         let kept = ffi::references(self.start_response.bind(py).as_any()) > 1
+            || self.start_response.get().write_is_kept(py)
             || ffi::references(self.early_hints.bind(py).as_any()) > 1;
         if !kept {
             return;
@@ -582,13 +696,16 @@ impl Gateway {
                 state.keep_alive = false;
                 // After the head there is nothing better to do than to break off: a client sees that the response is not whole.
                 if state.stage != Stage::Sent {
+                    let answer = self.exchange.pulse.in_flight.claim();
+                    state.fail(!answer);
                     state.stage = Stage::Sent;
-                    state.app.reset();
-                    state.app.status.extend_from_slice(b"500 Internal Server Error");
-                    state.app.code = 500;
-                    state.sent = 0;
-                    if self.exchange.pulse.in_flight.claim() {
-                        let page = rgunicorn_http::error_response(500, "Internal Server Error", "");
+                    if answer {
+                        let page = match &state.bad_body {
+                            Some(error) => {
+                                rgunicorn_http::error_response(error.status(), error.reason(), &error.to_string())
+                            }
+                            None => rgunicorn_http::error_response(500, "Internal Server Error", ""),
+                        };
                         let _ = conn.send(&[&page]);
                     }
                 }

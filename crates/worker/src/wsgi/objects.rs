@@ -8,7 +8,7 @@ use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 use rgunicorn_http::response::{hop_by_hop, valid_name, valid_value};
 
 use super::exchange::{AppHead, Exchange, Stage};
-use super::ffi::append_latin1;
+use super::ffi::{append_latin1, references};
 
 /// `start_response` of PEP 3333.
 #[pyclass(frozen, module = "rgunicorn._rgunicorn")]
@@ -34,6 +34,11 @@ impl StartResponse {
     pub fn new(py: Python<'_>, exchange: &Arc<Exchange>) -> PyResult<Self> {
         let write = Py::new(py, Write { exchange: Arc::clone(exchange) })?;
         Ok(StartResponse { exchange: Arc::clone(exchange), write })
+    }
+
+    /// Whether the app has kept its `write`.
+    pub fn write_is_kept(&self, py: Python<'_>) -> bool {
+        references(self.write.bind(py).as_any()) > 1
     }
 }
 
@@ -219,7 +224,7 @@ fn append_text(part: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> PyResult<()> {
 }
 
 /// `wsgi.file_wrapper`: an iterable of a file's blocks, which the server sends by sendfile(2) where it can.
-#[pyclass(frozen, module = "rgunicorn._rgunicorn")]
+#[pyclass(frozen, subclass, module = "rgunicorn._rgunicorn")]
 pub struct FileWrapper {
     /// The file-like object.
     #[pyo3(get)]
@@ -291,6 +296,8 @@ impl LazySocket {
                     .ok_or_else(|| PyOSError::new_err("the request of this connection is over"))?;
                 let copy = conn.fd.try_clone()?;
                 conn.taken = true;
+                // Nobody knows what the app will read and write there.
+                state.keep_alive = false;
                 copy
             };
             use std::os::fd::IntoRawFd;

@@ -1,0 +1,5 @@
+"""`python -m gunicorn`."""
+
+from .app.wsgiapp import run
+
+run("gunicorn")

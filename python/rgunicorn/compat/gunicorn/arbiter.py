@@ -1,0 +1,5 @@
+"""`server` in hooks."""
+
+from rgunicorn.server import Arbiter
+
+__all__ = ["Arbiter"]

@@ -1,0 +1,5 @@
+"""Requests and responses."""
+
+from .message import Request
+
+__all__ = ["Request"]

@@ -1,0 +1,5 @@
+"""The threaded worker."""
+
+from rgunicorn.worker import ThreadWorker
+
+__all__ = ["ThreadWorker"]

@@ -1,0 +1,5 @@
+"""The sync worker."""
+
+from rgunicorn.worker import SyncWorker
+
+__all__ = ["SyncWorker"]

@@ -1,0 +1,5 @@
+"""`worker.tmp`."""
+
+from rgunicorn.worker import WorkerTmp
+
+__all__ = ["WorkerTmp"]

@@ -1,0 +1,126 @@
+"""Finds what dotted names, class names and `module:expression` stand for."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+
+def import_app(uri: str) -> Any:
+    """The application that `module[:expression]` names. The expression is a name, or a call of one with literals."""
+    import ast
+
+    from gunicorn.errors import AppImportError
+
+    module_name, colon, expression = uri.partition(":")
+    if not colon:
+        expression = "application"
+    module = _import_module(module_name, expression)
+    refusal = f"Failed to parse {expression!r} as an attribute name or function call."
+    try:
+        parsed = ast.parse(expression, mode="eval").body
+    except SyntaxError:
+        raise AppImportError(refusal) from None
+    call = parsed if isinstance(parsed, ast.Call) else None
+    target = call.func if call is not None else parsed
+    if not isinstance(target, ast.Name):
+        if call is not None:
+            raise AppImportError(f"Function reference must be a simple name: {expression!r}")
+        raise AppImportError(refusal)
+    arguments: list[Any] = []
+    keywords: dict[Any, Any] = {}
+    if call is not None:
+        try:
+            arguments = [ast.literal_eval(argument) for argument in call.args]
+            keywords = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+        except ValueError:
+            raise AppImportError(f"Failed to parse arguments as literal values: {expression!r}") from None
+    try:
+        found = getattr(module, target.id)
+    except AttributeError:
+        raise AppImportError(f"Failed to find attribute {target.id!r} in {module_name!r}.") from None
+    if call is not None:
+        found = _call(found, arguments, keywords)
+    if found is None:
+        raise AppImportError(f"Failed to find application object: {expression!r}")
+    if not callable(found):
+        raise AppImportError("Application object must be callable.")
+    return found
+
+
+def load_class(uri: Any, default: str = "gunicorn.workers.sync.SyncWorker", section: str = "gunicorn.workers") -> Any:
+    """The class that a setting names: a class, a short name, a dotted name, or an entry point."""
+    if isinstance(uri, type):
+        return uri
+    from gunicorn.workers import SUPPORTED_WORKERS
+
+    try:
+        if uri.startswith("egg:"):
+            distribution, _, name = uri[len("egg:") :].rpartition("#")
+            return _entry_point(section, name if distribution else default)
+        short = uri.lstrip("#")
+        if "." not in short:
+            if short not in SUPPORTED_WORKERS:
+                return _entry_point(section, short)
+            uri = SUPPORTED_WORKERS[short]
+        module_name, _, name = uri.rpartition(".")
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise RuntimeError(f"class uri {uri!r} invalid or not found: \n\n[{_format(error)}]") from error
+    return getattr(module, name)
+
+
+def load_paste_app(uri: str, global_conf: dict[str, str] | None) -> Any:
+    """The application of a Paste Deployment file."""
+    import os
+
+    from paste.deploy import loadapp  # type: ignore[import-not-found]
+
+    if ":" not in uri:
+        uri = "config:" + uri
+    return loadapp(uri, relative_to=os.getcwd(), global_conf=global_conf)
+
+
+def _import_module(name: str, expression: str) -> Any:
+    import os
+
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        if name.endswith(".py") and os.path.exists(name):
+            hint = f"Failed to find application, did you mean '{name[:-3]}:{expression}'?"
+            raise ImportError(hint) from None
+        raise
+
+
+def _call(factory: Any, arguments: list[Any], keywords: dict[Any, Any]) -> Any:
+    from gunicorn.errors import AppImportError
+
+    try:
+        return factory(*arguments, **keywords)
+    except TypeError as error:
+        # Raised by the call itself, not by something within the factory: the operator's arguments are wrong.
+        if _reached_no_further_than(error, sys._getframe()):
+            raise AppImportError(f"TypeError: {error}") from None
+        raise
+
+
+def _reached_no_further_than(error: BaseException, frame: Any) -> bool:
+    traceback = error.__traceback__
+    return traceback is not None and traceback.tb_frame is frame and traceback.tb_next is None
+
+
+def _entry_point(section: str, name: str) -> Any:
+    from importlib import metadata
+
+    for point in metadata.entry_points(group=section):
+        if point.name == name:
+            return point.load()
+    raise ImportError(f"Entry point {name!r} not found")
+
+
+def _format(error: BaseException) -> str:
+    import traceback
+
+    return "".join(traceback.format_exception(type(error), error, error.__traceback__))

@@ -1,0 +1,299 @@
+//! How a generation comes up, from its forkserver's start to serving, and what happens when it fails.
+
+use std::time::Duration;
+
+use rgunicorn_logs::Level;
+use rgunicorn_wire::message::Failure;
+use rgunicorn_wire::{BUILD_ID, Order, Report, WIRE_VERSION};
+
+use super::core::{Core, Phase};
+use super::event::{Action, BindFailure, Plan};
+use super::generation::{Generation, Stage};
+use crate::exit::Exit;
+use crate::sys::process::Kill;
+use crate::sys::signals::name_of;
+use crate::sys::{Pid, Status};
+
+/// Tries to bind an address that somebody else has, as in Gunicorn.
+const BIND_TRIES: u32 = 5;
+/// Between them.
+const BIND_PAUSE: Duration = Duration::from_secs(1);
+/// A forkserver that has served for so long did not die of its start.
+const STEADY: Duration = Duration::from_secs(5);
+
+impl Core {
+    pub(super) fn start_generation(&mut self, replacement: bool) {
+        self.last_generation += 1;
+        let number = self.last_generation;
+        self.generations.insert(number, Generation::new(number, replacement));
+        self.out.push(Action::StartForkserver { generation: number });
+    }
+
+    pub(super) fn forkserver_started(&mut self, number: u32, pid: Pid) {
+        if let Some(generation) = self.generations.get_mut(&number) {
+            generation.pid = Some(pid);
+        }
+    }
+
+    pub(super) fn on_report(&mut self, number: u32, report: Report, now: Duration) {
+        let Some(generation) = self.generations.get_mut(&number) else { return };
+        match (generation.stage, report) {
+            // A forkserver that was told to leave has nothing more to say.
+            (Stage::Ending { .. }, _) => {}
+            (_, Report::Hello { wire, build, .. }) => {
+                if wire != WIRE_VERSION || build != BUILD_ID {
+                    let message = format!(
+                        "Error: the extension module is of build {build} and this program of {BUILD_ID}: rgunicorn \
+                         changed on disk, or was installed in part. Install it again, or upgrade a running server with USR2"
+                    );
+                    self.generation_failed(number, &message, Exit::Failure, now);
+                }
+            }
+            (Stage::Loading, Report::Loaded { settings }) => {
+                generation.stage = Stage::Settling;
+                self.out.push(Action::Settle { generation: number, settings });
+            }
+            (Stage::Starting, Report::Started { changed }) => {
+                if !changed.is_empty() {
+                    self.out.push(Action::Amend { generation: number, changed });
+                }
+                let generation = self.generations.get_mut(&number);
+                match generation {
+                    Some(generation) if generation.replacement => generation.stage = Stage::Readying,
+                    Some(generation) => {
+                        generation.stage = Stage::Binding { failed: 0, retry_at: None };
+                        self.out.push(Action::Bind { generation: number });
+                    }
+                    None => {}
+                }
+                if self.generations.get(&number).is_some_and(|generation| generation.replacement) {
+                    // The addresses have been bound all along.
+                    self.tell(number, Order::Bound { addresses: Vec::new() });
+                }
+            }
+            (Stage::Readying, Report::ReadyDone) => self.begin_to_serve(number, now),
+            (_, Report::Failed(failure)) => self.forkserver_failed(number, &failure, now),
+            (_, Report::ForkFailed { age, why }) => self.fork_failed(age, &why, now),
+            // The worker's own hello is what counts.
+            (_, Report::Forked { .. }) => {}
+            (
+                stage,
+                report @ (Report::Loaded { .. }
+                | Report::Started { .. }
+                | Report::ReadyDone
+                | Report::Validated { .. }
+                | Report::Checked),
+            ) => {
+                let message = format!("Error: the forkserver said {report:?} out of turn ({stage:?})");
+                self.generation_failed(number, &message, Exit::Failure, now);
+            }
+        }
+    }
+
+    pub(super) fn on_settled(&mut self, number: u32, plan: Plan) {
+        let Some(generation) = self.generations.get_mut(&number) else { return };
+        let replacement = generation.replacement;
+        if !replacement {
+            self.target = plan.workers;
+        }
+        generation.stage = Stage::Starting;
+        let warnings = plan.warnings.clone();
+        generation.plan = Some(plan);
+        if !replacement {
+            self.log(Level::Info, format!("Starting rgunicorn {}", rgunicorn_wire::VERSION));
+            for warning in warnings {
+                self.log(Level::Warning, warning);
+            }
+        }
+        self.out.push(Action::Configure {
+            generation: number,
+            first: number == 1,
+            replacement,
+            num_workers: self.target,
+        });
+    }
+
+    pub(super) fn on_bound(&mut self, addresses: &[String]) {
+        let binding = self.generations.values_mut().find(|g| matches!(g.stage, Stage::Binding { .. }));
+        let Some(generation) = binding else { return };
+        generation.stage = Stage::Readying;
+        let number = generation.number;
+        let class = generation.plan.as_ref().map(|plan| plan.worker_class.clone()).unwrap_or_default();
+        self.log(Level::Info, format!("Listening at: {} ({})", addresses.join(","), std::process::id()));
+        self.log(Level::Info, format!("Using worker: {class}"));
+        self.tell(number, Order::Bound { addresses: addresses.to_vec() });
+    }
+
+    pub(super) fn on_bind_failed(&mut self, failure: &BindFailure, now: Duration) {
+        let binding = self.generations.values_mut().find(|g| matches!(g.stage, Stage::Binding { .. }));
+        let Some(generation) = binding else { return };
+        let number = generation.number;
+        let Stage::Binding { failed, .. } = generation.stage else { return };
+        let failed = failed + 1;
+        let BindFailure { address, error, in_use, hopeless } = failure;
+        if *in_use {
+            self.log(Level::Error, format!("Connection in use: {address}"));
+        }
+        self.log(Level::Error, format!("connection to {address} failed: {error}"));
+        if *hopeless || failed >= BIND_TRIES {
+            let message = format!("Error: can't listen at {address}: {error}");
+            return self.generation_failed(number, &message, Exit::Failure, now);
+        }
+        if let Some(generation) = self.generations.get_mut(&number) {
+            generation.stage = Stage::Binding { failed, retry_at: Some(now + BIND_PAUSE) };
+        }
+    }
+
+    fn begin_to_serve(&mut self, number: u32, now: Duration) {
+        if let Some(generation) = self.generations.get_mut(&number) {
+            generation.stage = Stage::Serving { since: now };
+        }
+        self.serving = Some(number);
+        if matches!(self.phase, Phase::Booting) {
+            self.phase = Phase::Running;
+        }
+        if self.target == 0 {
+            // Allowed, as in Gunicorn; there is no worker to wait for.
+            self.out.push(Action::AnnounceReady);
+        }
+        for order in std::mem::take(&mut self.orphans) {
+            self.tell(number, order);
+        }
+    }
+
+    fn forkserver_failed(&mut self, number: u32, failure: &Failure, now: Duration) {
+        let traceback = failure.traceback.trim_end();
+        let message = match traceback {
+            "" => format!("Error: {}", failure.message),
+            _ => format!("Error: {}\n{traceback}", failure.message),
+        };
+        self.generation_failed(number, &message, Exit::from_code(failure.exit), now);
+    }
+
+    /// A generation cannot come up. The first one ends the process; a later one is thrown away, and nothing has changed.
+    pub(super) fn generation_failed(&mut self, number: u32, message: &str, exit: Exit, now: Duration) {
+        let Some(generation) = self.generations.get_mut(&number) else { return };
+        if let Stage::Ending { .. } = generation.stage {
+            return;
+        }
+        match &self.phase {
+            Phase::Booting => {
+                // What fails here is a failure even if the interpreter called it a success (`sys.exit(0)` in a file).
+                let exit = if exit == Exit::Done { Exit::Failure } else { exit };
+                self.out.push(Action::Complain(message.to_owned()));
+                self.fail_start(exit, now);
+            }
+            Phase::Running => {
+                self.log(Level::Error, message);
+                let wait = self.forkserver_backoff.fail(now);
+                self.log(
+                    Level::Error,
+                    format!(
+                        "Generation {number} could not start; the workers serve on. Next try in {:.1} s",
+                        wait.as_secs_f64()
+                    ),
+                );
+                self.end_generation(number, now);
+            }
+            Phase::Stopping(_) | Phase::Leaving(_) => self.end_generation(number, now),
+        }
+    }
+
+    /// Has a forkserver leave: its link's closing tells it to, and it is killed if it does not.
+    pub(super) fn end_generation(&mut self, number: u32, now: Duration) {
+        let Some(generation) = self.generations.get_mut(&number) else { return };
+        if self.serving == Some(number) {
+            self.serving = None;
+        }
+        match generation.pid {
+            Some(_) => {
+                generation.stage = Stage::Ending { until: now + Duration::from_secs(1) };
+                self.tell(number, Order::Exit { on_exit: false });
+            }
+            None => {
+                self.generations.remove(&number);
+                self.out.push(Action::Discard { generation: number });
+            }
+        }
+    }
+
+    /// Its link is closed: it is dying, or something in it closed all descriptors. Either way it is of no use.
+    pub(super) fn forkserver_unlinked(&mut self, number: u32) {
+        let Some(generation) = self.generations.get(&number) else { return };
+        if let (false, Some(pid)) = (matches!(generation.stage, Stage::Ending { .. }), generation.pid) {
+            self.out.push(Action::Signal { pid, what: Kill::Kill });
+        }
+    }
+
+    /// A forkserver was reaped.
+    pub(super) fn forkserver_ended(&mut self, number: u32, status: Status, now: Duration) {
+        let Some(generation) = self.generations.remove(&number) else { return };
+        self.out.push(Action::Discard { generation: number });
+        if self.serving == Some(number) {
+            self.serving = None;
+        }
+        if let Stage::Ending { .. } = generation.stage {
+            return;
+        }
+        let how = match status {
+            Status::Exited(code) => format!("ended by itself with code {code}"),
+            Status::Signaled(signal) => format!("was ended by {}", name_of(signal)),
+        };
+        match &self.phase {
+            Phase::Booting => {
+                let message = format!("Error: the Python process {how} while {}", generation.doing());
+                self.out.push(Action::Complain(message));
+                self.fail_start(Exit::Failure, now);
+            }
+            Phase::Running => {
+                let pid = generation.pid.map_or(0, |pid| pid.0);
+                self.log(
+                    Level::Error,
+                    format!("Forkserver (pid:{pid}) {how} while {}; the workers serve on", generation.doing()),
+                );
+                // Its replacement is started at once, unless it is one that has just begun. Workers that it was to fork
+                // end by their links.
+                match generation.stage {
+                    Stage::Serving { since } if now >= since + STEADY => self.forkserver_backoff.succeed(),
+                    _ => {
+                        self.forkserver_backoff.fail(now);
+                    }
+                }
+            }
+            Phase::Stopping(_) | Phase::Leaving(_) => {}
+        }
+    }
+
+    pub(super) fn look_at_generations(&mut self, now: Duration) {
+        let mut overdue = Vec::new();
+        let mut retries = Vec::new();
+        for generation in self.generations.values_mut() {
+            match generation.stage {
+                Stage::Ending { until } if until <= now => {
+                    generation.stage = Stage::Ending { until: now + Duration::from_secs(3600) };
+                    overdue.extend(generation.pid);
+                }
+                Stage::Binding { failed, retry_at: Some(at) } if at <= now => {
+                    generation.stage = Stage::Binding { failed, retry_at: None };
+                    retries.push(generation.number);
+                }
+                _ => {}
+            }
+        }
+        self.out.extend(overdue.into_iter().map(|pid| Action::Signal { pid, what: Kill::Kill }));
+        self.out.extend(retries.into_iter().map(|generation| Action::Bind { generation }));
+        let nobody_forks = self.generations.values().all(|g| matches!(g.stage, Stage::Ending { .. }));
+        if matches!(self.phase, Phase::Running) && nobody_forks && self.forkserver_backoff.waits(now).is_none() {
+            self.start_generation(true);
+        }
+    }
+
+    pub(super) fn generations_deadline(&self) -> Option<Duration> {
+        let deadlines = self.generations.values().filter_map(|generation| match generation.stage {
+            Stage::Ending { until } => Some(until),
+            Stage::Binding { retry_at, .. } => retry_at,
+            _ => None,
+        });
+        deadlines.min()
+    }
+}

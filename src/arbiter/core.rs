@@ -1,0 +1,211 @@
+//! What the arbiter decides: `(phase, event, now) -> actions`. No system call, no clock of its own.
+//!
+//! Boot, running and stop are phases of the one loop, so every event is answered in each of them. How a generation comes
+//! up is in `boot`, how workers are kept is in `keep`, how everything ends is in `stop`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rgunicorn_logs::Level;
+use rgunicorn_wire::Order;
+
+use super::event::{Action, Event, FromWorker, Plan};
+use super::fleet::Fleet;
+use super::generation::{Backoff, Generation};
+use super::stop::Ending;
+use crate::sys::{Pid, Signal, Status};
+
+/// What can be read of a worker's slot in the scoreboard.
+pub trait Board {
+    /// When the worker last showed life; `None` if its slot cannot be read.
+    fn heartbeat(&self, generation: u32, slot: u32) -> Option<Duration>;
+}
+
+/// Where the arbiter is.
+#[derive(Debug)]
+pub enum Phase {
+    /// The first generation comes up.
+    Booting,
+    /// It serves.
+    Running,
+    /// It was told to stop: workers finish.
+    Stopping(Ending),
+    /// The workers are gone: the forkserver runs `on_exit`.
+    Leaving(Ending),
+}
+
+/// See the module's head.
+#[derive(Debug)]
+pub struct Core {
+    pub(super) phase: Phase,
+    pub(super) generations: BTreeMap<u32, Generation>,
+    /// The generation that forks; `None` while there is none.
+    pub(super) serving: Option<u32>,
+    pub(super) last_generation: u32,
+    pub(super) fleet: Fleet,
+    /// How many workers there should be.
+    pub(super) target: u32,
+    /// Whether a worker was ever ready: from then on a boot failure stops nothing.
+    pub(super) ever_ready: bool,
+    /// Exit code of the first worker that could not boot, while none was ever ready.
+    pub(super) boot_failure: Option<i32>,
+    pub(super) worker_backoff: Backoff,
+    pub(super) forkserver_backoff: Backoff,
+    /// A worker that has reached `max_requests`, and the one that is to take its place.
+    pub(super) renewal: Option<Renewal>,
+    /// `child_exit` of workers whose forkserver died before them; for the next one.
+    pub(super) orphans: Vec<Order>,
+    /// Heartbeats count as this fresh at least: after a pause of the whole machine, every worker gets a new period.
+    pub(super) fresh_since: Duration,
+    due_at: Option<Duration>,
+    pub(super) out: Vec<Action>,
+}
+
+/// A replacement under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Renewal {
+    /// Who is to be replaced.
+    pub old: u64,
+    /// By whom; `None` until one is ordered, or when it died.
+    pub new: Option<u64>,
+}
+
+/// An arbiter that wakes later than this after its deadline was itself stopped.
+const LATE: Duration = Duration::from_secs(1);
+
+/// What a generation that was never settled is treated as having.
+static NO_PLAN: Plan = Plan {
+    workers: 0,
+    timeout: None,
+    graceful_timeout: Duration::from_secs(1),
+    boot_timeout: Duration::from_secs(60),
+    worker_class: String::new(),
+    warnings: Vec::new(),
+};
+
+impl Core {
+    /// An arbiter that is about to start, and the first thing to do.
+    pub fn new(now: Duration) -> (Core, Vec<Action>) {
+        let mut core = Core {
+            phase: Phase::Booting,
+            generations: BTreeMap::new(),
+            serving: None,
+            last_generation: 0,
+            fleet: Fleet::default(),
+            target: 0,
+            ever_ready: false,
+            boot_failure: None,
+            worker_backoff: Backoff::default(),
+            forkserver_backoff: Backoff::default(),
+            renewal: None,
+            orphans: Vec::new(),
+            fresh_since: now,
+            due_at: None,
+            out: Vec::new(),
+        };
+        core.start_generation(false);
+        let actions = std::mem::take(&mut core.out);
+        (core, actions)
+    }
+
+    /// Takes one event and says what to do about it.
+    pub fn on(&mut self, event: Event, now: Duration, board: &dyn Board) -> Vec<Action> {
+        if self.due_at.is_some_and(|due| now > due + LATE) {
+            self.fresh_since = now;
+        }
+        match event {
+            Event::Signal(signal) => self.on_signal(signal, now),
+            Event::Exited { pid, status } => self.on_exit(pid, status, now),
+            Event::Started { generation, pid } => self.forkserver_started(generation, pid),
+            Event::Reported { generation, report } => self.on_report(generation, report, now),
+            Event::Unlinked { generation } => self.forkserver_unlinked(generation),
+            Event::Settled { generation, plan } => self.on_settled(generation, plan),
+            Event::Bound { addresses } => self.on_bound(&addresses),
+            Event::BindFailed(failure) => self.on_bind_failed(&failure, now),
+            Event::Failed { generation, message, exit } => self.generation_failed(generation, &message, exit, now),
+            Event::Worker { age, said: FromWorker::Said(message, sender) } => self.on_said(age, message, sender, now),
+            Event::Worker { age, said: FromWorker::Closed } => self.worker_unlinked(age, now),
+            Event::Due => {}
+        }
+        self.look_at_deadlines(now, board);
+        self.maintain(now);
+        self.proceed_with_stop(now);
+        self.due_at = self.next_deadline(now, board);
+        std::mem::take(&mut self.out)
+    }
+
+    /// When [`Event::Due`] is due; never if nothing is waited for.
+    pub fn deadline(&self) -> Option<Duration> {
+        self.due_at
+    }
+
+    fn on_signal(&mut self, signal: Signal, now: Duration) {
+        if signal != Signal::Chld {
+            self.log(Level::Info, format!("Handling signal: {signal}"));
+        }
+        match (&self.phase, signal) {
+            // The loop has reaped: the exits come as events of their own.
+            (_, Signal::Chld) => {}
+            (Phase::Booting | Phase::Running, Signal::Term) => self.begin_stop(true, now),
+            (Phase::Booting | Phase::Running, Signal::Int | Signal::Quit) => self.begin_stop(false, now),
+            (Phase::Stopping(_) | Phase::Leaving(_), Signal::Int | Signal::Quit) => self.hasten(now),
+            (Phase::Stopping(_) | Phase::Leaving(_), Signal::Term) => {}
+            (Phase::Running, Signal::Ttin) => self.resize(self.target.saturating_add(1)),
+            // As in Gunicorn there is always one left.
+            (Phase::Running, Signal::Ttou) if self.target > 1 => self.resize(self.target - 1),
+            (_, Signal::Ttin | Signal::Ttou) => {}
+            (_, Signal::Hup | Signal::Usr1 | Signal::Usr2) => {
+                self.log(
+                    Level::Warning,
+                    format!("{signal} does nothing yet in this version; restart to apply changes"),
+                );
+            }
+            (_, Signal::Winch) => {}
+        }
+    }
+
+    fn on_exit(&mut self, pid: Pid, status: Status, now: Duration) {
+        let forkserver = self.generations.values().find(|generation| generation.pid == Some(pid));
+        if let Some(number) = forkserver.map(|generation| generation.number) {
+            self.forkserver_ended(number, status, now);
+        } else if let Some(age) = self.fleet.claim(pid, status) {
+            self.worker_ended(age, status, now);
+        }
+    }
+
+    /// The plan that counts now: of the generation that serves, or of the youngest.
+    pub(super) fn plan(&self) -> &Plan {
+        let serving = self.serving.and_then(|number| self.generations.get(&number));
+        let any = serving.or_else(|| self.generations.values().next_back());
+        any.and_then(|generation| generation.plan.as_ref()).unwrap_or(&NO_PLAN)
+    }
+
+    pub(super) fn plan_of(&self, generation: u32) -> &Plan {
+        self.generations.get(&generation).and_then(|found| found.plan.as_ref()).unwrap_or_else(|| self.plan())
+    }
+
+    pub(super) fn log(&mut self, level: Level, text: impl Into<String>) {
+        self.out.push(Action::Log(level, text.into()));
+    }
+
+    pub(super) fn tell(&mut self, generation: u32, order: Order) {
+        self.out.push(Action::Tell { generation, order });
+    }
+
+    fn next_deadline(&self, now: Duration, board: &dyn Board) -> Option<Duration> {
+        [
+            self.workers_deadline(now, board),
+            self.generations_deadline(),
+            self.backoff_deadline(now),
+            self.stop_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    fn look_at_deadlines(&mut self, now: Duration, board: &dyn Board) {
+        self.look_at_workers(now, board);
+        self.look_at_generations(now);
+    }
+}

@@ -1,0 +1,311 @@
+//! Keeping the workers: as many as there should be, ready, and none of them silent.
+
+use std::time::Duration;
+
+use rgunicorn_logs::Level;
+use rgunicorn_wire::{Order, WorkerSays};
+
+use super::core::{Board, Core, Phase, Renewal};
+use super::event::Action;
+use super::fleet::{Stage, Worker};
+use crate::sys::process::Kill;
+use crate::sys::signals::name_of;
+use crate::sys::{Pid, Status};
+
+/// Slots of a generation's scoreboard. Memory that no worker touches does not exist.
+pub const SLOTS: u32 = 4096;
+/// How long a worker that got an ABRT has for `worker_abort`.
+const ABORT_GRACE: Duration = Duration::from_secs(1);
+/// A TERM from outside may be one for the whole group: ours is then on its way.
+const GROUP_GRACE: Duration = Duration::from_millis(200);
+/// A worker that served for less than this counts as one that could not boot, should it end.
+const STEADY: Duration = Duration::from_secs(1);
+
+impl Core {
+    /// The number of workers was changed by hand.
+    pub(super) fn resize(&mut self, target: u32) {
+        let old = std::mem::replace(&mut self.target, target);
+        if let Some(number) = self.serving {
+            self.tell(number, Order::NumWorkers { new: target, old });
+        }
+    }
+
+    pub(super) fn on_said(&mut self, age: u64, message: WorkerSays, sender: Option<Pid>, now: Duration) {
+        let Some(generation) = self.fleet.get(age).map(|worker| worker.generation) else { return };
+        let boot_until = now + self.plan_of(generation).boot_timeout;
+        let stopping = matches!(self.phase, Phase::Stopping(_) | Phase::Leaving(_));
+        match message {
+            WorkerSays::Hello => {
+                let Some(pid) = sender else { return };
+                if let Some(status) = self.fleet.greet(age, pid, boot_until) {
+                    self.worker_ended(age, status, now);
+                } else if stopping {
+                    self.dismiss_late_comer(age);
+                }
+            }
+            WorkerSays::Ready => self.worker_ready(age, now),
+            WorkerSays::Failed { exit, .. } => {
+                if let Some(worker) = self.fleet.get_mut(age).filter(|worker| !worker.booted) {
+                    worker.failure = Some(exit);
+                }
+            }
+            WorkerSays::StopAsked if !stopping => {
+                if let Some(worker) = self.fleet.get_mut(age).filter(|worker| worker.counts()) {
+                    worker.stage = Stage::Asked { at: now + GROUP_GRACE };
+                }
+            }
+            WorkerSays::Recycle => {
+                if let Some(worker) = self.fleet.get_mut(age) {
+                    worker.recycle = true;
+                }
+            }
+            WorkerSays::Silent { for_ms } => self.worker_silent(age, &format!("silent for {for_ms} ms"), now),
+            WorkerSays::StopAsked | WorkerSays::Bye => {}
+        }
+    }
+
+    fn worker_ready(&mut self, age: u64, now: Duration) {
+        let Some(worker) = self.fleet.get_mut(age) else { return };
+        worker.booted = true;
+        if let Stage::Ordered { .. } | Stage::Booting { .. } = worker.stage {
+            worker.stage = Stage::Ready { since: now };
+        }
+        self.boot_failure = None;
+        if !std::mem::replace(&mut self.ever_ready, true) {
+            self.out.push(Action::AnnounceReady);
+        }
+        if let Some(renewal) = self.renewal.filter(|renewal| renewal.new == Some(age)) {
+            self.renewal = None;
+            self.retire(renewal.old, false, now);
+        }
+    }
+
+    /// Its end of the link is closed. If it never said hello, the order to fork it has failed; else waitpid will tell.
+    pub(super) fn worker_unlinked(&mut self, age: u64, now: Duration) {
+        if self.fleet.get(age).is_some_and(|worker| worker.pid.is_none()) {
+            self.fork_failed(age, "the forkserver gave the order up", now);
+        }
+    }
+
+    /// An order to fork was not carried out.
+    pub(super) fn fork_failed(&mut self, age: u64, why: &str, now: Duration) {
+        let never_seen = self.fleet.get(age).is_some_and(|worker| worker.pid.is_none());
+        if !never_seen {
+            return;
+        }
+        self.fleet.remove(age);
+        self.out.push(Action::Bury { age });
+        self.renewal_lost(age);
+        if matches!(self.phase, Phase::Running) {
+            self.log(Level::Error, format!("A worker could not be forked: {why}"));
+            self.boot_failed(3, now);
+        }
+    }
+
+    /// A worker was reaped.
+    pub(super) fn worker_ended(&mut self, age: u64, status: Status, now: Duration) {
+        let Some(worker) = self.fleet.remove(age) else { return };
+        self.log_end(&worker, status);
+        self.out.push(Action::Bury { age });
+        if let Some(pid) = worker.pid {
+            let order = Order::ChildExit { pid: pid.0, age, status: status.raw() };
+            let forked_by_the_living = self.generations.contains_key(&worker.generation);
+            match self.serving {
+                _ if forked_by_the_living => self.tell(worker.generation, order),
+                Some(serving) => self.tell(serving, order),
+                None => self.orphans.push(order),
+            }
+        }
+        self.renewal_lost(age);
+        if !matches!(self.phase, Phase::Running) {
+            return;
+        }
+        match worker.stage {
+            // It was told to, or was replaced already.
+            Stage::Retiring { .. } | Stage::Asked { .. } => {}
+            Stage::Ready { since } if now < since + STEADY => {
+                self.worker_backoff.fail(now);
+            }
+            Stage::Ready { .. } => self.worker_backoff.succeed(),
+            Stage::Aborting { .. } | Stage::Killed if worker.booted => {}
+            _ => {
+                let exit = worker.failure.unwrap_or(match status {
+                    Status::Exited(code @ (3 | 4)) => code,
+                    _ => 3,
+                });
+                self.boot_failed(exit, now);
+            }
+        }
+    }
+
+    /// A worker could not boot. If none ever did, and none still may, the server ends; else it goes on with those it has.
+    fn boot_failed(&mut self, exit: i32, now: Duration) {
+        if !self.ever_ready {
+            self.boot_failure.get_or_insert(exit);
+            return;
+        }
+        let wait = self.worker_backoff.fail(now);
+        self.log(Level::Error, format!("A worker could not boot; next try in {:.1} s", wait.as_secs_f64()));
+    }
+
+    fn log_end(&mut self, worker: &Worker, status: Status) {
+        let name = worker.name();
+        let killed_by_us = matches!(worker.stage, Stage::Killed);
+        match status {
+            Status::Exited(0) => self.log(Level::Debug, format!("{name} exited")),
+            Status::Exited(code) => self.log(Level::Error, format!("{name} exited with code {code}.")),
+            Status::Signaled(libc::SIGTERM) => self.log(Level::Info, format!("{name} was sent SIGTERM!")),
+            Status::Signaled(libc::SIGKILL) if !killed_by_us => {
+                self.log(Level::Error, format!("{name} was sent SIGKILL! Perhaps out of memory?"));
+            }
+            Status::Signaled(signal) => self.log(Level::Warning, format!("{name} was sent {}!", name_of(signal))),
+        }
+    }
+
+    /// It did nothing for too long: say what it was doing, let it run `worker_abort`, then kill it.
+    fn worker_silent(&mut self, age: u64, why: &str, now: Duration) {
+        let Some(worker) = self.fleet.get_mut(age) else { return };
+        let Some(pid) = worker.pid else { return };
+        if let Stage::Aborting { .. } | Stage::Killed = worker.stage {
+            return;
+        }
+        worker.stage = Stage::Aborting { until: now + ABORT_GRACE };
+        self.log(Level::Critical, format!("WORKER TIMEOUT (pid:{pid}): {why}"));
+        self.out.push(Action::Report { age });
+        self.out.push(Action::Signal { pid, what: Kill::Abort });
+    }
+
+    /// Tells a worker to leave, within the graceful timeout.
+    pub(super) fn retire(&mut self, age: u64, drain: bool, now: Duration) {
+        let Some(generation) = self.fleet.get(age).map(|worker| worker.generation) else { return };
+        let until = now + self.plan_of(generation).graceful_timeout;
+        let Some(worker) = self.fleet.get_mut(age) else { return };
+        if let Stage::Retiring { .. } | Stage::Aborting { .. } | Stage::Killed = worker.stage {
+            return;
+        }
+        worker.stage = Stage::Retiring { until };
+        let pid = worker.pid;
+        self.out.push(Action::Retire { age, pid, drain });
+    }
+
+    fn renewal_lost(&mut self, age: u64) {
+        match &mut self.renewal {
+            Some(renewal) if renewal.old == age => self.renewal = None,
+            Some(renewal) if renewal.new == Some(age) => renewal.new = None,
+            _ => {}
+        }
+    }
+
+    pub(super) fn look_at_workers(&mut self, now: Duration, board: &dyn Board) {
+        for age in self.fleet.ages() {
+            let Some(worker) = self.fleet.get(age) else { continue };
+            match worker.stage {
+                Stage::Ordered { until } if until <= now => self.fork_failed(age, "nothing was heard of it", now),
+                Stage::Booting { until } if until <= now => {
+                    let limit = self.plan_of(worker.generation).boot_timeout.as_secs();
+                    if !self.ever_ready {
+                        // As good as reported: another one would only keep the operator waiting as long again.
+                        self.boot_failure.get_or_insert(3);
+                    }
+                    self.worker_silent(age, &format!("not ready within {limit} s"), now);
+                }
+                Stage::Ready { .. } => {
+                    let overdue = self.overdue_at(worker, now, board).is_some_and(|at| at <= now);
+                    if overdue {
+                        self.worker_silent(age, "no sign of life, the process itself seems to be stopped", now);
+                    }
+                }
+                Stage::Asked { at } if at <= now => self.retire(age, false, now),
+                Stage::Retiring { until } if until <= now => {
+                    self.log(Level::Warning, format!("{} did not leave in time: killed", worker.name()));
+                    self.out.push(Action::Report { age });
+                    self.kill(age);
+                }
+                Stage::Aborting { until } if until <= now => self.kill(age),
+                _ => {}
+            }
+        }
+    }
+
+    /// Kills a worker. One whose pid is not known yet is left to its order's deadline.
+    pub(super) fn kill(&mut self, age: u64) {
+        if let Some(worker) = self.fleet.get_mut(age)
+            && let Some(pid) = worker.pid
+        {
+            worker.stage = Stage::Killed;
+            self.out.push(Action::Signal { pid, what: Kill::Kill });
+        }
+    }
+
+    /// When a ready worker counts as frozen: its sentinel beats as long as the process runs at all.
+    fn overdue_at(&self, worker: &Worker, now: Duration, board: &dyn Board) -> Option<Duration> {
+        let timeout = self.plan_of(worker.generation).timeout?;
+        let heartbeat = board.heartbeat(worker.generation, worker.slot).unwrap_or(now);
+        // The sentinel beats once a second at least: what is shorter than its period says nothing.
+        Some(heartbeat.max(self.fresh_since) + timeout.max(Duration::from_secs(3)))
+    }
+
+    pub(super) fn workers_deadline(&self, now: Duration, board: &dyn Board) -> Option<Duration> {
+        let deadlines = self.fleet.iter().filter_map(|worker| match worker.stage {
+            Stage::Ordered { until }
+            | Stage::Booting { until }
+            | Stage::Retiring { until }
+            | Stage::Aborting { until } => Some(until),
+            Stage::Asked { at } => Some(at),
+            Stage::Ready { .. } => self.overdue_at(worker, now, board),
+            Stage::Killed => None,
+        });
+        deadlines.min()
+    }
+
+    pub(super) fn backoff_deadline(&self, now: Duration) -> Option<Duration> {
+        match self.phase {
+            Phase::Running => {
+                [self.worker_backoff.waits(now), self.forkserver_backoff.waits(now)].into_iter().flatten().min()
+            }
+            _ => None,
+        }
+    }
+
+    /// Orders the workers that are missing and retires those that are too many, the oldest first.
+    pub(super) fn maintain(&mut self, now: Duration) {
+        let (Phase::Running, Some(serving)) = (&self.phase, self.serving) else { return };
+        if let Some(exit) = self.boot_failure {
+            // Once every worker of the first batch has reported, and none got ready, the start has failed.
+            if !self.fleet.iter().any(Worker::counts) {
+                self.give_up_start(exit, now);
+            }
+            return;
+        }
+        self.choose_renewal();
+        let renewing = self.renewal.is_some_and(|renewal| self.fleet.get(renewal.old).is_some_and(Worker::counts));
+        let wanted = self.target as usize + usize::from(renewing);
+        let mut count = self.fleet.iter().filter(|worker| worker.counts()).count();
+        while count > wanted {
+            let Some(oldest) = self.fleet.iter().find(|worker| worker.counts()).map(|worker| worker.age) else { break };
+            self.retire(oldest, false, now);
+            count -= 1;
+        }
+        if self.worker_backoff.waits(now).is_some() {
+            return;
+        }
+        while count < wanted {
+            let until = now + self.plan_of(serving).boot_timeout;
+            let Some(worker) = self.fleet.order(serving, SLOTS, until) else { break };
+            let (age, slot) = (worker.age, worker.slot);
+            self.out.push(Action::Fork { generation: serving, age, slot });
+            if let Some(renewal) = self.renewal.as_mut().filter(|renewal| renewal.new.is_none()) {
+                renewal.new = Some(age);
+            }
+            count += 1;
+        }
+    }
+
+    /// One at a time, the oldest first.
+    fn choose_renewal(&mut self) {
+        if self.renewal.is_none() {
+            let due = self.fleet.iter().find(|worker| worker.recycle && worker.is_ready());
+            self.renewal = due.map(|worker| Renewal { old: worker.age, new: None });
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! The arbiter: keeps the sockets and the fleet, whatever apps, hooks and C extensions do.
+//!
+//! The loop waits for one event, lets `core` decide, and performs what it says. Everything else is in the parts: `core`
+//! (with `boot`, `keep`, `stop`) decides and touches nothing, `perform` does and decides nothing.
+
+mod board;
+mod boot;
+mod core;
+pub mod event;
+mod fleet;
+mod generation;
+mod keep;
+mod perform;
+mod stop;
+#[cfg(test)]
+mod tests;
+mod wait;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use crate::exit::Exit;
+use crate::forkserver::Forkserver;
+use crate::home::Home;
+use crate::listen::Listener;
+use crate::logging::Log;
+use crate::pidfile::Pidfile;
+use crate::settings::Invocation;
+use crate::sys::clock::now;
+use crate::sys::daemon::Herald;
+use crate::sys::poll::Poller;
+use crate::sys::signals::Signals;
+use crate::sys::{process, title};
+
+use board::Boards;
+use core::Core;
+use event::{Action, Event};
+use perform::Logs;
+use wait::WorkerLink;
+
+/// What an arbiter is started with.
+#[derive(Debug)]
+pub struct Start {
+    /// The command line and environment.
+    pub invocation: Invocation,
+    /// Interpreter, package, extension.
+    pub home: Home,
+    /// The directory that the program was started in.
+    pub directory: PathBuf,
+    /// Sockets that systemd passes.
+    pub passed: Option<u32>,
+    /// In the background: who waits for the start to be done.
+    pub herald: Option<Herald>,
+    /// This process is the daemon already.
+    pub detached: bool,
+}
+
+impl Start {
+    /// For a second start, in the background. Whom to tell is not copied: there is one daemon.
+    pub fn copy(&self) -> Start {
+        Start {
+            invocation: self.invocation.clone(),
+            home: self.home.clone(),
+            directory: self.directory.clone(),
+            herald: None,
+            ..*self
+        }
+    }
+}
+
+/// How the loop ends.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The process ends.
+    Exit(Exit),
+    /// The configuration asks for a daemon, and this process is none yet: detach, and start anew. No thread and no child
+    /// is left.
+    Detach {
+        /// `enable_stdio_inheritance`
+        keep_stdio: bool,
+    },
+}
+
+/// The arbiter, as far as it touches the world.
+#[derive(Debug)]
+pub struct Arbiter {
+    start: Start,
+    core: Core,
+    poller: Poller,
+    signals: Signals,
+    /// Readable when this process has ended: for workers to watch.
+    own_end: OwnedFd,
+    /// Events that were found and not yet taken.
+    events: VecDeque<Event>,
+    forkservers: BTreeMap<u32, Forkserver>,
+    configs: BTreeMap<u32, crate::config::Config>,
+    boards: Boards,
+    workers: BTreeMap<u64, WorkerLink>,
+    listeners: Vec<Listener>,
+    pidfile: Option<Pidfile>,
+    log: Log,
+    logs: Logs,
+    complained: bool,
+}
+
+impl Arbiter {
+    /// Takes the signals over. No other thread may run yet.
+    pub fn new(start: Start) -> io::Result<(Arbiter, Vec<Action>)> {
+        process::become_subreaper()?;
+        let signals = Signals::take_over()?;
+        let poller = Poller::new()?;
+        poller.watch(&signals, wait::SIGNALS)?;
+        let (core, first) = Core::new(now());
+        let arbiter = Arbiter {
+            start,
+            core,
+            poller,
+            signals,
+            own_end: process::pidfd_of_self()?,
+            events: VecDeque::new(),
+            forkservers: BTreeMap::new(),
+            configs: BTreeMap::new(),
+            boards: Boards::default(),
+            workers: BTreeMap::new(),
+            listeners: Vec::new(),
+            pidfile: None,
+            log: Log::default(),
+            logs: Logs::default(),
+            complained: false,
+        };
+        Ok((arbiter, first))
+    }
+
+    /// Runs to the end.
+    pub fn run(mut self, first: Vec<Action>) -> Outcome {
+        let mut actions = first;
+        loop {
+            for action in actions {
+                if let Some(outcome) = self.perform(action) {
+                    return outcome;
+                }
+            }
+            let event = self.wait();
+            actions = self.core.on(event, now(), &self.boards);
+        }
+    }
+
+    fn set_title(&self, name: &str) {
+        title::set(&format!("rgunicorn: master [{name}]"));
+    }
+}

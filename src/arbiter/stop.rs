@@ -1,0 +1,188 @@
+//! How everything ends: workers finish, or are made to; then the forkserver runs `on_exit`; then the process ends.
+
+use std::time::Duration;
+
+use rgunicorn_logs::Level;
+use rgunicorn_wire::Order;
+
+use super::core::{Core, Phase};
+use super::event::Action;
+use super::fleet;
+use super::generation::Stage;
+use crate::exit::Exit;
+use crate::sys::process::Kill;
+
+/// How and why the arbiter ends.
+#[derive(Debug, Clone)]
+pub struct Ending {
+    /// Workers may finish what they do.
+    pub graceful: bool,
+    /// When what is left is killed.
+    pub until: Duration,
+    /// What the process ends with.
+    pub exit: Exit,
+    /// Logged at the end, when the server ends by itself.
+    pub reason: Option<&'static str>,
+}
+
+/// After a second INT or QUIT.
+const HURRY: Duration = Duration::from_secs(2);
+/// A forkserver that never served has no `on_exit` to run.
+const UNUSED_GRACE: Duration = Duration::from_secs(1);
+
+impl Core {
+    /// A stop that was asked for by a signal.
+    pub(super) fn begin_stop(&mut self, graceful: bool, now: Duration) {
+        let until = now + self.plan().graceful_timeout;
+        self.stop(Ending { graceful, until, exit: Exit::Done, reason: None }, now);
+    }
+
+    /// The start failed; why has been said.
+    pub(super) fn fail_start(&mut self, exit: Exit, now: Duration) {
+        self.stop(Ending { graceful: false, until: now + HURRY, exit, reason: None }, now);
+    }
+
+    /// No worker could boot.
+    pub(super) fn give_up_start(&mut self, exit: i32, now: Duration) {
+        let (exit, reason) = match exit {
+            4 => (Exit::AppLoad, "App failed to load."),
+            _ => (Exit::WorkerBoot, "Worker failed to boot."),
+        };
+        self.stop(Ending { graceful: false, until: now + HURRY, exit, reason: Some(reason) }, now);
+    }
+
+    fn stop(&mut self, ending: Ending, now: Duration) {
+        self.out.push(Action::AnnounceStop);
+        self.out.push(Action::StopAccepting);
+        self.renewal = None;
+        let graceful = ending.graceful;
+        self.phase = Phase::Stopping(ending);
+        for age in self.fleet.ages() {
+            let booted = self.fleet.get(age).is_some_and(|worker| worker.booted);
+            if graceful && booted {
+                self.retire(age, true, now);
+            } else {
+                self.quit(age, now);
+            }
+        }
+        let unused: Vec<u32> =
+            self.generations.values().filter(|g| !matches!(g.stage, Stage::Serving { .. })).map(|g| g.number).collect();
+        for number in unused {
+            self.end_generation(number, now);
+        }
+    }
+
+    /// Tells a worker to leave at once.
+    fn quit(&mut self, age: u64, now: Duration) {
+        let until = match &self.phase {
+            Phase::Stopping(ending) | Phase::Leaving(ending) => ending.until,
+            Phase::Booting | Phase::Running => now + HURRY,
+        };
+        let Some(worker) = self.fleet.get_mut(age) else { return };
+        if let fleet::Stage::Aborting { .. } | fleet::Stage::Killed = worker.stage {
+            return;
+        }
+        worker.stage = fleet::Stage::Retiring { until };
+        if let Some(pid) = worker.pid {
+            self.out.push(Action::Signal { pid, what: Kill::Quit });
+        }
+    }
+
+    /// A worker that said hello after the stop had begun: it holds no request.
+    pub(super) fn dismiss_late_comer(&mut self, age: u64) {
+        self.kill(age);
+    }
+
+    /// A second INT or QUIT.
+    pub(super) fn hasten(&mut self, now: Duration) {
+        let hurried = match &mut self.phase {
+            Phase::Stopping(ending) => {
+                ending.graceful = false;
+                ending.until = ending.until.min(now + HURRY);
+                true
+            }
+            Phase::Leaving(ending) => {
+                ending.until = now;
+                false
+            }
+            Phase::Booting | Phase::Running => false,
+        };
+        if hurried {
+            self.log(Level::Info, "Quick shutdown requested");
+            for age in self.fleet.ages() {
+                self.quit(age, now);
+            }
+        }
+    }
+
+    pub(super) fn stop_deadline(&self) -> Option<Duration> {
+        match &self.phase {
+            Phase::Stopping(ending) | Phase::Leaving(ending) => Some(ending.until),
+            Phase::Booting | Phase::Running => None,
+        }
+    }
+
+    /// Goes on with a stop as far as it can go on now.
+    pub(super) fn proceed_with_stop(&mut self, now: Duration) {
+        if let Phase::Stopping(ending) = &self.phase {
+            let ending = ending.clone();
+            if ending.until <= now {
+                self.kill_the_rest();
+            }
+            if self.fleet.is_empty() {
+                self.leave(ending, now);
+            }
+        }
+        if let Phase::Leaving(ending) = &self.phase {
+            let exit = ending.exit;
+            if ending.until <= now {
+                let left: Vec<_> = self.generations.values().filter_map(|generation| generation.pid).collect();
+                self.out.extend(left.into_iter().map(|pid| Action::Signal { pid, what: Kill::Kill }));
+                if let Phase::Leaving(ending) = &mut self.phase {
+                    // Only waitpid is missing now.
+                    ending.until = now + Duration::from_secs(3600);
+                }
+            }
+            if self.generations.is_empty() {
+                self.out.push(Action::Exit(exit));
+            }
+        }
+    }
+
+    fn kill_the_rest(&mut self) {
+        for age in self.fleet.ages() {
+            let Some(worker) = self.fleet.get(age) else { continue };
+            if worker.stage == fleet::Stage::Killed {
+                continue;
+            }
+            if worker.pid.is_none() {
+                // Its order is still with the forkserver, whose end is the order's end.
+                self.fleet.remove(age);
+                self.out.push(Action::Bury { age });
+                continue;
+            }
+            self.log(Level::Warning, format!("{} did not leave in time: killed", worker.name()));
+            self.out.push(Action::Report { age });
+            self.kill(age);
+        }
+        if let Phase::Stopping(ending) = &mut self.phase {
+            ending.until += HURRY;
+        }
+    }
+
+    /// The workers are gone.
+    fn leave(&mut self, ending: Ending, now: Duration) {
+        if self.generations.values().any(|generation| generation.plan.is_some()) {
+            self.log(Level::Info, "Shutting down: Master");
+        }
+        if let Some(reason) = ending.reason {
+            self.log(Level::Error, format!("Reason: {reason}"));
+        }
+        self.out.push(Action::RemovePidfile);
+        let grace = self.plan().graceful_timeout.max(UNUSED_GRACE);
+        if let Some(number) = self.serving {
+            self.tell(number, Order::Exit { on_exit: true });
+        }
+        self.phase = Phase::Leaving(Ending { until: now + grace, ..ending });
+    }
+}

@@ -1,0 +1,144 @@
+//! Waiting: what has happened, as events, in the order in which it must be looked at.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+
+use rgunicorn_logs::Level;
+use rgunicorn_wire::MAX_INLINE;
+
+use super::Arbiter;
+use super::event::{Event, FromWorker};
+use crate::forkserver::Heard;
+use crate::sys::clock::now;
+use crate::sys::link::{Received, receive};
+use crate::sys::{Signal, process};
+
+/// The token of the signals; a generation's forkserver and a worker's link have their numbers behind these bits.
+pub const SIGNALS: u64 = 0;
+const FORKSERVER: u64 = 1 << 62;
+const WORKER: u64 = 1 << 63;
+
+/// Messages read from one link at a time, so that one that floods us does not keep us from the others.
+const AT_ONCE: usize = 64;
+
+/// The arbiter's end of a worker's link.
+#[derive(Debug)]
+pub struct WorkerLink {
+    /// The socket; `None` once its end was seen.
+    pub link: Option<OwnedFd>,
+    /// Which generation's board it is on, and where.
+    pub place: (u32, u32),
+    /// Where its stacks are written to.
+    pub stacks: File,
+}
+
+pub fn forkserver_token(generation: u32) -> u64 {
+    FORKSERVER | u64::from(generation)
+}
+
+pub fn worker_token(age: u64) -> u64 {
+    WORKER | age
+}
+
+impl Arbiter {
+    /// The next event. Idle, the arbiter sleeps in here until something happens.
+    pub(super) fn wait(&mut self) -> Event {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return event;
+            }
+            let limit = self.core.deadline().map(|due| due.saturating_sub(now()));
+            let ready = match self.poller.wait(limit) {
+                Ok(ready) => ready,
+                Err(error) => {
+                    self.log.write(Level::Error, &format!("waiting for events failed: {error}"));
+                    Vec::new()
+                }
+            };
+            self.gather(&ready);
+            if self.events.is_empty() && self.core.deadline().is_some_and(|due| due <= now()) {
+                return Event::Due;
+            }
+        }
+    }
+
+    /// Signals to stop come first: the exits of a group that was told to stop are then no failures. What a worker said
+    /// comes before its exit, which may have been seen without it.
+    fn gather(&mut self, ready: &[u64]) {
+        let mut reap = false;
+        if ready.contains(&SIGNALS) {
+            while let Some(signal) = self.signals.next() {
+                reap |= signal == Signal::Chld;
+                self.events.push_back(Event::Signal(signal));
+            }
+        }
+        let mut exits = VecDeque::new();
+        while let Some((pid, status)) = if reap { process::reap() } else { None } {
+            exits.push_back(Event::Exited { pid, status });
+        }
+        if exits.is_empty() {
+            for &token in ready {
+                self.hear(token);
+            }
+        } else {
+            let workers: Vec<u64> = self.workers.keys().map(|&age| worker_token(age)).collect();
+            let forkservers: Vec<u64> = self.forkservers.keys().map(|&number| forkserver_token(number)).collect();
+            for token in workers.into_iter().chain(forkservers) {
+                self.hear(token);
+            }
+        }
+        self.events.append(&mut exits);
+    }
+
+    fn hear(&mut self, token: u64) {
+        match token {
+            SIGNALS => {}
+            _ if token & WORKER != 0 => self.hear_worker(token & !WORKER),
+            _ => self.hear_forkserver((token & !FORKSERVER) as u32),
+        }
+    }
+
+    fn hear_worker(&mut self, age: u64) {
+        let Some(worker) = self.workers.get_mut(&age) else { return };
+        for _ in 0..AT_ONCE {
+            let Some(link) = &worker.link else { return };
+            let said = match receive(link, MAX_INLINE) {
+                Received::Nothing => return,
+                Received::Packet(packet) => match rgunicorn_wire::decode(&packet.bytes) {
+                    Ok(message) => FromWorker::Said(message, packet.sender),
+                    // An app can write anything there. What we cannot read, we do not heed.
+                    Err(_) => continue,
+                },
+                Received::Closed => {
+                    self.poller.forget(link);
+                    worker.link = None;
+                    FromWorker::Closed
+                }
+            };
+            self.events.push_back(Event::Worker { age, said });
+        }
+    }
+
+    fn hear_forkserver(&mut self, generation: u32) {
+        let Some(forkserver) = self.forkservers.get_mut(&generation) else { return };
+        if forkserver.is_full() {
+            let emptied = forkserver.flush().is_err() || !forkserver.is_full();
+            if emptied {
+                let _ = self.poller.want_room(&*forkserver, forkserver_token(generation), false);
+            }
+        }
+        for _ in 0..AT_ONCE {
+            let event = match forkserver.hear() {
+                Heard::Nothing => return,
+                Heard::Report(report) => Event::Reported { generation, report },
+                Heard::Closed => {
+                    self.poller.forget(&*forkserver);
+                    self.events.push_back(Event::Unlinked { generation });
+                    return;
+                }
+            };
+            self.events.push_back(event);
+        }
+    }
+}

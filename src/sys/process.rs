@@ -1,0 +1,183 @@
+//! Processes: starting the forkserver, reaping, signalling.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal as Number, kill, sigprocmask};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+
+/// A process id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pid(pub i32);
+
+impl fmt::Display for Pid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// With this code.
+    Exited(i32),
+    /// By this signal.
+    Signaled(i32),
+}
+
+impl Status {
+    /// As wait(2) encodes it, for Python's `os.WIFEXITED` and the like.
+    pub fn raw(self) -> i32 {
+        match self {
+            Status::Exited(code) => (code & 0xff) << 8,
+            Status::Signaled(signal) => signal & 0x7f,
+        }
+    }
+}
+
+/// What a worker or forkserver can be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kill {
+    /// Graceful stop.
+    Term,
+    /// Quick stop.
+    Quit,
+    /// `worker_abort`, then leave.
+    Abort,
+    /// At once.
+    Kill,
+}
+
+/// This process.
+pub fn own_pid() -> Pid {
+    Pid(std::process::id() as i32)
+}
+
+/// Orphans of our descendants become our children, workers above all.
+pub fn become_subreaper() -> io::Result<()> {
+    Ok(nix::sys::prctl::set_child_subreaper(true)?)
+}
+
+/// The next child that has ended, if there is one. Strangers that fell to us are among them.
+///
+/// Not nix's waitpid: it reaps a child that a real-time signal ended and then says EINVAL in place of its pid.
+pub fn reap() -> Option<(Pid, Status)> {
+    let mut raw = 0;
+    loop {
+        // SAFETY: waitpid writes the status, and nothing else, to a live integer.
+        let pid = unsafe { libc::waitpid(-1, &raw mut raw, libc::WNOHANG) };
+        if pid > 0 {
+            let status = if libc::WIFSIGNALED(raw) {
+                Status::Signaled(libc::WTERMSIG(raw))
+            } else {
+                Status::Exited(libc::WEXITSTATUS(raw))
+            };
+            return Some((Pid(pid), status));
+        }
+        if pid == 0 || Errno::last() != Errno::EINTR {
+            return None;
+        }
+    }
+}
+
+/// Waits for one child, at most so many milliseconds, and kills it then.
+pub fn end_child(pid: Pid, limit_ms: u64) {
+    let target = nix::unistd::Pid::from_raw(pid.0);
+    for waited in 0.. {
+        match waitpid(target, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) => {}
+            Err(Errno::EINTR) => continue,
+            _ => return,
+        }
+        if waited >= limit_ms {
+            let _ = kill(target, Number::SIGKILL);
+            while waitpid(target, None) == Err(Errno::EINTR) {}
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
+/// Sends a signal. That the process is gone already is no error: it will be reaped.
+pub fn signal(pid: Pid, what: Kill) {
+    let number = match what {
+        Kill::Term => Number::SIGTERM,
+        Kill::Quit => Number::SIGQUIT,
+        Kill::Abort => Number::SIGABRT,
+        Kill::Kill => Number::SIGKILL,
+    };
+    // Never a group, never everybody.
+    if pid.0 > 1 {
+        let _ = kill(nix::unistd::Pid::from_raw(pid.0), number);
+    }
+}
+
+/// Whether a process with this pid exists (perhaps somebody else's).
+pub fn exists(pid: Pid) -> bool {
+    pid.0 > 0 && !matches!(kill(nix::unistd::Pid::from_raw(pid.0), None), Err(Errno::ESRCH))
+}
+
+/// A descriptor that becomes readable when this process ends.
+pub fn pidfd_of_self() -> io::Result<OwnedFd> {
+    // SAFETY: pidfd_open takes a pid and flags and returns a new descriptor or -1.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, std::process::id(), 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the system call returned this descriptor to us alone. It is close-on-exec by definition.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Starts the forkserver. `link` is what it inherits beside stdin, stdout and stderr.
+///
+/// It starts with the operator's signals blocked, so that a Ctrl-C before it has its handlers is not its end, and is
+/// killed when this thread, the arbiter's only one that spawns, ends. (Workers are not: PDEATHSIG would fire when the
+/// middle process of their fork ends.)
+pub fn spawn_forkserver(mut command: Command, link: BorrowedFd<'_>) -> io::Result<Pid> {
+    let link = link.as_raw_fd();
+    // SAFETY: the closure runs between fork and exec and calls async-signal-safe functions only (prctl, sigprocmask,
+    // fcntl); it allocates nothing.
+    unsafe {
+        command.pre_exec(move || {
+            nix::sys::prctl::set_pdeathsig(Number::SIGKILL)?;
+            let mut held = SigSet::empty();
+            for number in [Number::SIGINT, Number::SIGTERM, Number::SIGQUIT, Number::SIGHUP] {
+                held.add(number);
+            }
+            sigprocmask(SigmaskHow::SIG_SETMASK, Some(&held), None)?;
+            let link = BorrowedFd::borrow_raw(link);
+            nix::fcntl::fcntl(link, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty()))?;
+            Ok(())
+        });
+    }
+    let child = command.spawn()?;
+    Ok(Pid(child.id() as i32))
+}
+
+/// Ends this process at once, running nothing: for a copy made by fork.
+pub fn leave(code: i32) -> ! {
+    // SAFETY: _exit only ends the process.
+    unsafe { libc::_exit(code) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn raw_statuses_are_the_kernels() {
+        assert_eq!(Status::Exited(3).raw(), 0x300);
+        assert_eq!(Status::Signaled(9).raw(), 9);
+    }
+
+    #[test]
+    fn our_own_pid_exists_and_pid_zero_is_nobody() {
+        assert!(exists(own_pid()));
+        assert!(!exists(Pid(0)));
+        assert!(!exists(Pid(-1)));
+    }
+}
