@@ -6,7 +6,7 @@ import os
 import re
 
 import pytest
-from harness import CALLABLES, read_until
+from harness import read_until
 
 HELLO = """
 def app(environ, start_response):
@@ -217,5 +217,3 @@ def test_failed_requests_are_logged_with_what_the_client_got(start):
     arbiter.get()
     assert access(arbiter) == ["500 0"]
 
-
-assert CALLABLES

@@ -236,7 +236,7 @@ def test_max_requests_asks_for_a_replacement(start):
         assert arbiter.get().status == 200
     worker.says("recycle")
     assert arbiter.get().status == 200
-    assert "Autorestarting worker after current request." in arbiter.output()
+    arbiter.wait_for(lambda: "Autorestarting worker after current request." in arbiter.output())
     with pytest.raises(BlockingIOError):  # asked once
         worker.link.ours.recv(100, socket.MSG_DONTWAIT)
 
