@@ -399,6 +399,13 @@ impl State {
         data
     }
 
+    /// What the log says of a request whose body was invalid.
+    pub fn bad_body_line(&self) -> Option<String> {
+        let error = self.bad_body.as_ref()?;
+        let peer = self.conn.as_ref().and_then(|conn| conn.peer).map(|peer| peer.ip().to_string());
+        Some(format!("Invalid request from ip={}: {error}", peer.unwrap_or_default()))
+    }
+
     /// The app failed before anything was sent: what the response is instead. `timed_out`: the sentinel sent one.
     pub fn fail(&mut self, timed_out: bool) {
         let (code, reason) = match (&self.bad_body, timed_out) {
