@@ -62,6 +62,9 @@ impl Conversation {
         let Report::Loaded { settings } = self.answer()? else { return Err(out_of_turn()) };
         let file = invocation.config_source().and_then(|source| FileLayer::read(source, settings)).map_err(stop)?;
         let settings = merge(invocation, file).map_err(stop)?;
+        for warning in settings.warnings() {
+            let _ = writeln!(std::io::stderr(), "Warning: {warning}");
+        }
         self.forkserver.say(&Order::Check(config::for_check(&settings)), &[]).map_err(stop)?;
         let Report::Validated { shown } = self.answer()? else { return Err(out_of_turn()) };
         show(&settings, &shown);
@@ -82,7 +85,10 @@ impl Conversation {
                 Heard::Report(Report::Failed(failure)) => {
                     let message = match failure.traceback.trim_end() {
                         "" => format!("Error: {}", failure.message),
-                        traceback => format!("\nError: {}\n{traceback}", failure.message),
+                        traceback if failure.stage == "check" => {
+                            format!("\nError while loading the application:\n\n{traceback}")
+                        }
+                        traceback => format!("Error: {}\n{traceback}", failure.message),
                     };
                     return Err(Stop { message, exit: Exit::from_code(failure.exit) });
                 }

@@ -94,6 +94,7 @@ fn start(arguments: Vec<OsString>) -> Result<Exit, Refused> {
             Arbiter::new(start).map_err(|error| refuse(format!("the arbiter can't be set up: {error}")))?;
         match arbiter.run(first) {
             Outcome::Exit(exit) => return Ok(exit),
+            Outcome::Check => return Ok(check::run(&again.invocation, &again.home, &again.directory)),
             // Only the configuration file said so, and its reader is gone: the daemon starts its own.
             Outcome::Detach { keep_stdio } => match go_to_background(keep_stdio)? {
                 Ok(herald) => start = Start { herald: Some(herald), detached: true, ..again },

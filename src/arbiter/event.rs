@@ -186,10 +186,14 @@ pub enum Action {
         /// Which.
         what: Kill,
     },
-    /// Log what a worker is doing: the requests in hand and every thread's stack.
+    /// Log this about a worker, and what it is doing: the requests in hand and every thread's stack.
     Report {
         /// Which.
         age: u64,
+        /// How bad it is.
+        level: Level,
+        /// What happened.
+        text: String,
     },
     /// A worker is gone: close its link, add up its counters, free its slot.
     Bury {

@@ -16,7 +16,7 @@ use crate::exit::Exit;
 use crate::forkserver::{self, Forkserver};
 use crate::logging::{self, Kind, Target};
 use crate::pidfile::Pidfile;
-use crate::settings::{FileLayer, merge};
+use crate::settings::{FileLayer, Mode, merge};
 use crate::sys::clock::{nanos, now};
 use crate::sys::process::{self, Kill};
 use crate::sys::{Pid, files, link, memory, signals};
@@ -57,7 +57,7 @@ impl Arbiter {
             }
             Action::Retire { age, pid, drain } => self.retire(age, pid, drain),
             Action::Signal { pid, what } => process::signal(pid, what),
-            Action::Report { age } => self.report(age),
+            Action::Report { age, level, text } => self.report(age, level, text),
             Action::Bury { age } => self.bury(age),
             Action::Discard { generation } => {
                 self.forkservers.remove(&generation);
@@ -113,8 +113,12 @@ impl Arbiter {
 
     fn settle(&mut self, generation: u32, settings: BTreeMap<String, FileSetting>) -> Option<Outcome> {
         let file = self.file_layer(settings);
-        let merged = file.and_then(|file| merge(&self.start.invocation, file)).and_then(Config::resolve);
-        let config = match merged {
+        let merged = file.and_then(|file| merge(&self.start.invocation, file));
+        if generation == 1 && merged.as_ref().is_ok_and(|settings| settings.mode() != Mode::Serve) {
+            self.let_go(generation);
+            return Some(Outcome::Check);
+        }
+        let config = match merged.and_then(Config::resolve) {
             Ok(config) => config,
             Err(error) => {
                 self.fail(generation, error.to_string(), Exit::Failure);
@@ -256,26 +260,27 @@ impl Arbiter {
     }
 
     /// The question that every operator asks of a worker that had to be ended: what was it doing?
-    fn report(&mut self, age: u64) {
-        let Some(worker) = self.workers.get(&age) else { return };
-        let (generation, slot) = worker.place;
-        let now = nanos(now());
-        for request in self.boards.in_flight(generation, slot) {
-            let seconds = |since: u64| now.saturating_sub(since) as f64 / 1e9;
-            let waits = if request.waits_for_client { ", waiting for its client" } else { "" };
-            let text = format!(
-                "Request in hand for {:.1} s, silent for {:.1} s{waits}: {}",
-                seconds(request.started),
-                seconds(request.progress),
-                request.target
-            );
-            self.log.write(Level::Error, &text);
+    fn report(&mut self, age: u64, level: Level, mut text: String) {
+        if let Some(worker) = self.workers.get(&age) {
+            let (generation, slot) = worker.place;
+            let now = nanos(now());
+            for request in self.boards.in_flight(generation, slot) {
+                let seconds = |since: u64| now.saturating_sub(since) as f64 / 1e9;
+                let waits = if request.waits_for_client { ", waiting for its client" } else { "" };
+                text.push_str(&format!(
+                    "\n  {}: in hand for {:.1} s, silent for {:.1} s{waits}",
+                    request.target,
+                    seconds(request.started),
+                    seconds(request.progress),
+                ));
+            }
+            let stacks = memory::contents(&worker.stacks, MAX_STACKS).unwrap_or_default();
+            if !stacks.is_empty() {
+                text.push('\n');
+                text.push_str(String::from_utf8_lossy(&stacks).trim_end());
+            }
         }
-        let stacks = memory::contents(&worker.stacks, MAX_STACKS).unwrap_or_default();
-        if !stacks.is_empty() {
-            let text = String::from_utf8_lossy(&stacks);
-            self.log.write(Level::Error, &format!("Python stacks:\n{}", text.trim_end()));
-        }
+        self.log.write(level, &text);
     }
 
     fn bury(&mut self, age: u64) {

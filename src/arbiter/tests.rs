@@ -264,6 +264,22 @@ fn a_worker_that_died_before_its_hello_was_read_is_accounted_for() {
 }
 
 #[test]
+fn a_worker_that_is_killed_while_it_boots_is_tried_again_a_number_of_times() {
+    let mut world = World::new();
+    world.come_up(1);
+    for age in 1..8 {
+        world.hello(age);
+        world.dies(age, Status::Signaled(11));
+        world.sleep(40);
+        assert_eq!(world.ordered.len() as u64, age + 1);
+    }
+    world.hello(8);
+    world.dies(8, Status::Signaled(11));
+    world.on(Event::Exited { pid: FORKSERVER, status: Status::Exited(0) });
+    assert_eq!(world.exit, Some(Exit::WorkerBoot));
+}
+
+#[test]
 fn strangers_are_nobodys_business() {
     let mut world = World::with_workers(1);
     world.on(Event::Exited { pid: Pid(4242), status: Status::Exited(1) });
@@ -411,7 +427,7 @@ fn a_silent_worker_is_reported_aborted_and_killed() {
     world.sleep(10);
     world.says(1, WorkerSays::Silent { for_ms: 30_000 });
     let actions = world.take();
-    let report = actions.iter().position(|action| *action == Action::Report { age: 1 }).unwrap();
+    let report = actions.iter().position(|action| matches!(action, Action::Report { age: 1, .. })).unwrap();
     let abort = actions.iter().position(|a| *a == Action::Signal { pid: pid(1), what: Kill::Abort }).unwrap();
     assert!(report < abort, "what it was doing is looked at before it is disturbed");
     assert!(actions.iter().any(|action| matches!(action, Action::Fork { .. })), "its place is taken at once");
