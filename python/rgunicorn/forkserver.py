@@ -50,9 +50,10 @@ def main(fd: int) -> NoReturn:
         # A no-op, not ignored: what hooks start would inherit that and be deaf.
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
             signal.signal(number, _nothing)
-        from . import shim
+        from . import shim, wakeup
 
         shim.install()
+        wakeup.watch()
         Forkserver(channel, mask).serve()
         code = 0
     except BaseException:
