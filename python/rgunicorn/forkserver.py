@@ -52,9 +52,10 @@ def main(fd: int) -> NoReturn:
         # The arbiter blocked them until here, so that a Ctrl-C is not this process's end.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP))
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-        from . import shim
+        from . import shim, wakeup
 
         shim.install()
+        wakeup.watch()
         Forkserver(channel, mask).serve()
         code = 0
     except BaseException:

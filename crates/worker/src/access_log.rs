@@ -172,7 +172,7 @@ impl<'r> Record<'r> {
                 let at = memchr::memchr(b':', line)?;
                 line[..at].eq_ignore_ascii_case(name.as_bytes()).then(|| line[at + 1..].trim_ascii())
             })
-            .last()
+            .next_back()
     }
 }
 

@@ -212,7 +212,7 @@ impl Exchange {
             self.head(state, &mut head, None);
         }
         let data = state.clip(data);
-        if !state.dead && !(head.is_empty() && data.is_empty()) {
+        if !(state.dead || head.is_empty() && data.is_empty()) {
             let result = match state.plan {
                 BodyPlan::Chunked if !data.is_empty() => {
                     chunk_head(data.len(), &mut head);

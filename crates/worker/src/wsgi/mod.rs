@@ -522,10 +522,11 @@ impl Gateway {
             if tuple.len() == 1 {
                 return self.respond_single(py, &tuple.get_item(0)?);
             }
-        } else if let Ok(file) = body.cast_exact::<FileWrapper>() {
-            if self.sendfile && self.respond_file(py, file.get())? {
-                return Ok(Called::Done);
-            }
+        } else if let Ok(file) = body.cast_exact::<FileWrapper>()
+            && self.sendfile
+            && self.respond_file(py, file.get())?
+        {
+            return Ok(Called::Done);
         }
         for item in PyIterator::from_object(body)? {
             let item = item?;
