@@ -1,0 +1,42 @@
+"""What tests about our own processes need to find."""
+
+from __future__ import annotations
+
+import os
+
+from . import processes
+from .server import Server
+
+
+def forkserver(server: Server) -> int:
+    """The one forkserver; there is one once a request has been answered."""
+    found = by_title(server, "forkserver")
+    assert len(found) == 1, server.describe()
+    return found[0]
+
+
+def workers(server: Server) -> list[int]:
+    return by_title(server, "worker")
+
+
+def by_title(server: Server, kind: str) -> list[int]:
+    """The arbiter's children that call themselves so."""
+    families = processes.children()
+    return [
+        pid
+        for pid in families.get(server.pid, ())
+        if processes.alive(pid) and processes.command_line(pid).startswith(f"rgunicorn: {kind} [")
+    ]
+
+
+def socket_inodes(pid: int) -> set[str]:
+    """The sockets that a process has open."""
+    found = set()
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            target = os.readlink(f"/proc/{pid}/fd/{name}")
+        except FileNotFoundError:
+            continue
+        if target.startswith("socket:"):
+            found.add(target)
+    return found
