@@ -14,6 +14,9 @@ use crate::target::{Outcome, Target};
 /// Bytes kept while the target does not take them; what comes after is dropped and counted.
 const CAPACITY: usize = 8 * 1024 * 1024;
 
+/// Bytes of room kept while nothing is to be written.
+const KEPT: usize = 64 * 1024;
+
 /// What happened to lines so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WriterStats {
@@ -164,6 +167,8 @@ impl Shared {
             drop(state);
             self.write(&buffer);
             buffer.clear();
+            // What a burst needed is given back.
+            buffer.shrink_to(KEPT);
             if lost > 0 {
                 let line = format!("[rgunicorn] {lost} log lines dropped: the log's reader is too slow\n");
                 self.write(line.as_bytes());
