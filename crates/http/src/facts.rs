@@ -162,7 +162,9 @@ pub(crate) fn is_host(value: &[u8]) -> bool {
         _ => {
             let end = value.iter().position(|&byte| byte == b':').unwrap_or(value.len());
             let (name, port) = value.split_at(end);
-            if !name.iter().all(|&byte| is_host_byte(byte) && !matches!(byte, b'[' | b']')) {
+            // A port of no host is neither.
+            let is_nothing = name.is_empty() && !port.is_empty();
+            if is_nothing || !name.iter().all(|&byte| is_host_byte(byte) && !matches!(byte, b'[' | b']')) {
                 return false;
             }
             port
@@ -242,6 +244,8 @@ mod tests {
             assert!(is_host(host.as_bytes()), "{host}");
         }
         for host in [
+            ":80",
+            ":",
             "a b",
             "a/b",
             "u@a",
