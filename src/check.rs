@@ -46,6 +46,8 @@ fn stop(message: impl std::fmt::Display) -> Stop {
 struct Conversation {
     forkserver: Forkserver,
     poller: Poller,
+    /// What is being done by whom, for the message if it ends there.
+    doing: String,
 }
 
 impl Conversation {
@@ -54,8 +56,13 @@ impl Conversation {
         let poller = Poller::new().map_err(stop)?;
         poller.watch(&forkserver, 0).map_err(stop)?;
         let source = invocation.config_source().map_err(stop)?;
+        let interpreter = format!("'{}' (from {})", home.python.display(), home.python_from);
+        let doing = match source.name() {
+            "" => interpreter,
+            name => format!("{interpreter}, which was to read {name},"),
+        };
         forkserver.say(&Order::Load(forkserver::load(invocation, source, 1)), &[]).map_err(stop)?;
-        Ok(Conversation { forkserver, poller })
+        Ok(Conversation { forkserver, poller, doing })
     }
 
     fn go(&mut self, invocation: &Invocation) -> Result<(), Stop> {
@@ -96,7 +103,9 @@ impl Conversation {
                 Heard::Nothing => {
                     self.poller.wait(None).map_err(stop)?;
                 }
-                Heard::Closed => return Err(stop("Error: the Python process ended by itself")),
+                Heard::Closed => {
+                    return Err(stop(format!("Error: the Python interpreter {} ended by itself", self.doing)));
+                }
             }
         }
     }

@@ -184,11 +184,11 @@ fn inherited(number: RawFd, from: &str, options: &ListenOptions) -> Result<Liste
         Ok(_) => return Err(refuse("it is a socket, but not one of a stream")),
         Err(_) => return Err(refuse("it is not a socket")),
     }
-    // It may be bound and no more. One that listens already gets our backlog, as in Gunicorn.
-    socket
-        .set_nonblocking(true)
-        .and_then(|()| socket.listen(options.backlog))
-        .map_err(|error| refuse(&format!("it cannot be listened at: {error}")))?;
+    // It may be bound and no more; one that listens keeps its backlog.
+    let listening = socket.is_listener().unwrap_or(false);
+    let ready =
+        socket.set_nonblocking(true).and_then(|()| if listening { Ok(()) } else { socket.listen(options.backlog) });
+    ready.map_err(|error| refuse(&format!("it cannot be listened at: {error}")))?;
     let unix = socket.local_addr().is_ok_and(|address| address.is_unix());
     let shown = shown(&socket, false);
     Ok(Listener { socket, shown, unix, file: None, passed: true })

@@ -119,7 +119,8 @@ impl Core {
         match event {
             Event::Signal(signal) => self.on_signal(signal, now),
             Event::Exited { pid, status } => self.on_exit(pid, status, now),
-            Event::Started { generation, pid } => self.forkserver_started(generation, pid),
+            Event::Started { generation, pid, interpreter } => self.forkserver_started(generation, pid, interpreter),
+            Event::Reads { generation, name } => self.forkserver_reads(generation, name),
             Event::Reported { generation, report } => self.on_report(generation, report, now),
             Event::Unlinked { generation } => self.forkserver_unlinked(generation),
             Event::Settled { generation, plan } => self.on_settled(generation, plan),

@@ -30,6 +30,15 @@ pub enum Event {
         generation: u32,
         /// Its pid.
         pid: Pid,
+        /// The interpreter, and where that was set, for messages.
+        interpreter: String,
+    },
+    /// A forkserver was told to read this file or module.
+    Reads {
+        /// Of which generation.
+        generation: u32,
+        /// Its name.
+        name: String,
     },
     /// A forkserver spoke.
     Reported {

@@ -82,26 +82,33 @@ impl Core {
         }
     }
 
-    /// Its end of the link is closed. If it never said hello, the order to fork it has failed; else waitpid will tell.
+    /// Its end of the link is closed. If it never said hello it never will: the forkserver is gone, or gave the order up.
+    /// Else waitpid will tell.
     pub(super) fn worker_unlinked(&mut self, age: u64, now: Duration) {
-        if self.fleet.get(age).is_some_and(|worker| worker.pid.is_none()) {
-            self.fork_failed(age, "the forkserver gave the order up", now);
+        let Some(worker) = self.fleet.get(age).filter(|worker| worker.pid.is_none()) else { return };
+        if self.serving == Some(worker.generation) {
+            self.fork_failed(age, "it ended before it could say so, or the forkserver dropped the order", now);
+        } else {
+            self.lose_order(age);
         }
     }
 
     /// An order to fork was not carried out.
     pub(super) fn fork_failed(&mut self, age: u64, why: &str, now: Duration) {
-        let never_seen = self.fleet.get(age).is_some_and(|worker| worker.pid.is_none());
-        if !never_seen {
+        if self.fleet.get(age).is_none_or(|worker| worker.pid.is_some()) {
             return;
         }
+        self.lose_order(age);
+        if matches!(self.phase, Phase::Running) {
+            self.log(Level::Error, format!("A worker could not be forked: {why}"));
+            self.boot_failed(Some(3), now);
+        }
+    }
+
+    fn lose_order(&mut self, age: u64) {
         self.fleet.remove(age);
         self.out.push(Action::Bury { age });
         self.renewal_lost(age);
-        if matches!(self.phase, Phase::Running) {
-            self.log(Level::Error, format!("A worker could not be forked: {why}"));
-            self.boot_failed(None, now);
-        }
     }
 
     /// A worker was reaped.

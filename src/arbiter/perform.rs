@@ -1,7 +1,7 @@
 //! Doing what the core has decided. Whatever fails here comes back to it as an event.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rgunicorn_logs::Level;
@@ -50,8 +50,14 @@ impl Arbiter {
             Action::Tell { generation, order } => self.tell(generation, &order, &[]),
             Action::Fork { generation, age, slot } => {
                 if let Err(error) = self.fork(generation, age, slot) {
-                    self.log.write(Level::Error, &format!("a worker could not be ordered: {error}"));
                     self.workers.remove(&age);
+                    match error.kind() {
+                        // The forkserver has ended, which we are about to hear of.
+                        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::NotConnected => {
+                            self.events.push_back(Event::Unlinked { generation });
+                        }
+                        _ => self.log.write(Level::Error, &format!("a worker could not be ordered: {error}")),
+                    }
                     self.events.push_back(Event::Worker { age, said: FromWorker::Closed });
                 }
             }
@@ -92,10 +98,15 @@ impl Arbiter {
         });
         match started {
             Ok(forkserver) => {
-                self.events.push_back(Event::Started { generation, pid: forkserver.pid });
+                let home = &self.start.home;
+                let interpreter = format!("'{}' (from {})", home.python.display(), home.python_from);
+                self.events.push_back(Event::Started { generation, pid: forkserver.pid, interpreter });
                 self.forkservers.insert(generation, forkserver);
                 match self.start.invocation.config_source() {
                     Ok(source) => {
+                        if let Some(name) = Some(source.name()).filter(|name| !name.is_empty()) {
+                            self.events.push_back(Event::Reads { generation, name: name.to_owned() });
+                        }
                         let load = forkserver::load(&self.start.invocation, source, generation);
                         self.tell(generation, &Order::Load(load), &[]);
                     }
@@ -230,13 +241,13 @@ impl Arbiter {
         }
     }
 
-    fn fork(&mut self, generation: u32, age: u64, slot: u32) -> std::io::Result<()> {
+    fn fork(&mut self, generation: u32, age: u64, slot: u32) -> io::Result<()> {
         let (ours, theirs) = link::pair()?;
         let stacks = memory::scratch()?;
         let Some(forkserver) = self.forkservers.get_mut(&generation) else {
-            return Err(std::io::Error::other("the forkserver is gone"));
+            return Err(io::Error::other("the forkserver is gone"));
         };
-        let board = self.boards.fd(generation).ok_or_else(|| std::io::Error::other("there is no scoreboard"))?;
+        let board = self.boards.fd(generation).ok_or_else(|| io::Error::other("there is no scoreboard"))?;
         let mut fds = vec![theirs.as_fd(), board, stacks.as_fd(), self.own_end.as_fd()];
         fds.extend(self.listeners.iter().map(AsFd::as_fd));
         let order = Order::Fork(Fork { age, slot, listeners: self.listeners.len() as u32 });
@@ -309,7 +320,7 @@ impl Arbiter {
         match self.start.herald.take() {
             Some(herald) => herald.tell(Exit::Failure.code(), &format!("{text}\n")),
             None => {
-                let _ = writeln!(std::io::stderr(), "{text}");
+                let _ = writeln!(io::stderr(), "{text}");
             }
         }
         if self.log.is_open() && !self.logs.on_terminal {
@@ -323,7 +334,7 @@ impl Arbiter {
             if let Some(herald) = self.start.herald.take() {
                 herald.tell(exit.code(), &format!("{text}\n"));
             } else if !self.logs.on_terminal {
-                let _ = writeln!(std::io::stderr(), "{text}");
+                let _ = writeln!(io::stderr(), "{text}");
             }
         }
         if let Some(herald) = self.start.herald.take() {
