@@ -46,6 +46,8 @@ fn stop(message: impl std::fmt::Display) -> Stop {
 struct Conversation {
     forkserver: Forkserver,
     poller: Poller,
+    /// What is being done by whom, for the message if it ends there.
+    doing: String,
 }
 
 impl Conversation {
@@ -54,14 +56,22 @@ impl Conversation {
         let poller = Poller::new().map_err(stop)?;
         poller.watch(&forkserver, 0).map_err(stop)?;
         let source = invocation.config_source().map_err(stop)?;
+        let interpreter = format!("'{}' (from {})", home.python.display(), home.python_from);
+        let doing = match source.name() {
+            "" => interpreter,
+            name => format!("{interpreter}, which was to read {name},"),
+        };
         forkserver.say(&Order::Load(forkserver::load(invocation, source, 1)), &[]).map_err(stop)?;
-        Ok(Conversation { forkserver, poller })
+        Ok(Conversation { forkserver, poller, doing })
     }
 
     fn go(&mut self, invocation: &Invocation) -> Result<(), Stop> {
         let Report::Loaded { settings } = self.answer()? else { return Err(out_of_turn()) };
         let file = invocation.config_source().and_then(|source| FileLayer::read(source, settings)).map_err(stop)?;
         let settings = merge(invocation, file).map_err(stop)?;
+        for warning in settings.warnings() {
+            let _ = writeln!(std::io::stderr(), "Warning: {warning}");
+        }
         self.forkserver.say(&Order::Check(config::for_check(&settings)), &[]).map_err(stop)?;
         let Report::Validated { shown } = self.answer()? else { return Err(out_of_turn()) };
         show(&settings, &shown);
@@ -82,7 +92,10 @@ impl Conversation {
                 Heard::Report(Report::Failed(failure)) => {
                     let message = match failure.traceback.trim_end() {
                         "" => format!("Error: {}", failure.message),
-                        traceback => format!("\nError: {}\n{traceback}", failure.message),
+                        traceback if failure.stage == "check" => {
+                            format!("\nError while loading the application:\n\n{traceback}")
+                        }
+                        traceback => format!("Error: {}\n{traceback}", failure.message),
                     };
                     return Err(Stop { message, exit: Exit::from_code(failure.exit) });
                 }
@@ -90,7 +103,9 @@ impl Conversation {
                 Heard::Nothing => {
                     self.poller.wait(None).map_err(stop)?;
                 }
-                Heard::Closed => return Err(stop("Error: the Python process ended by itself")),
+                Heard::Closed => {
+                    return Err(stop(format!("Error: the Python interpreter {} ended by itself", self.doing)));
+                }
             }
         }
     }

@@ -26,7 +26,7 @@ use arbiter::{Arbiter, Outcome, Start};
 use home::Home;
 use settings::{ConfigSource, Environment, FileLayer, Invocation, Mode, Parsed, Settings, merge};
 use sys::daemon::{Herald, Side, detach};
-use sys::{process, title};
+use sys::{files, process, title};
 
 /// The program: everything from the command line to the exit code.
 pub fn run(arguments: Vec<OsString>) -> Exit {
@@ -68,6 +68,7 @@ fn start(arguments: Vec<OsString>) -> Result<Exit, Refused> {
     let home = Home::find(&program, python.as_deref(), std::env::var_os("VIRTUAL_ENV")).map_err(refuse)?;
     let directory = invocation.environment().start_dir.clone();
     let mode = early.as_ref().map_or(invocation.mode(), Settings::mode);
+    files::keep_inherited_sockets();
     if mode != Mode::Serve {
         return Ok(check::run(&invocation, &home, &directory));
     }
@@ -94,6 +95,7 @@ fn start(arguments: Vec<OsString>) -> Result<Exit, Refused> {
             Arbiter::new(start).map_err(|error| refuse(format!("the arbiter can't be set up: {error}")))?;
         match arbiter.run(first) {
             Outcome::Exit(exit) => return Ok(exit),
+            Outcome::Check => return Ok(check::run(&again.invocation, &again.home, &again.directory)),
             // Only the configuration file said so, and its reader is gone: the daemon starts its own.
             Outcome::Detach { keep_stdio } => match go_to_background(keep_stdio)? {
                 Ok(herald) => start = Start { herald: Some(herald), detached: true, ..again },

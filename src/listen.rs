@@ -32,12 +32,12 @@ pub struct Listener {
 /// Opens everything that is to be listened at: what systemd passed, else `fd://`, else the addresses.
 pub fn open_all(binds: &[Bind], options: &ListenOptions, passed: Option<u32>) -> Result<Vec<Listener>, BindFailure> {
     if let Some(count) = passed {
-        return (SYSTEMD_FIRST..).take(count as usize).map(|fd| inherited(fd, "LISTEN_FDS")).collect();
+        return (SYSTEMD_FIRST..).take(count as usize).map(|fd| inherited(fd, "LISTEN_FDS", options)).collect();
     }
     let numbers: Vec<RawFd> =
         binds.iter().filter_map(|bind| if let Bind::Fd(fd) = bind { Some(*fd) } else { None }).collect();
     if !numbers.is_empty() {
-        return numbers.into_iter().map(|fd| inherited(fd, "bind")).collect();
+        return numbers.into_iter().map(|fd| inherited(fd, "bind", options)).collect();
     }
     let mut listeners = Vec::new();
     for bind in binds {
@@ -142,6 +142,8 @@ fn unix(path: &Path, options: &ListenOptions) -> Result<Listener, BindFailure> {
             io::Error::other("there is a file of this name that is no socket; remove it or choose another path");
         return Err(failure(&address, &error, true));
     }
+    // A name that is too long for a socket is too long for its clients too, even if it could be renamed to.
+    SockAddr::unix(path).map_err(|error| failure(&address, &error, true))?;
     let draft = draft_name(path);
     let made = || -> io::Result<(Socket, Identity)> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
@@ -172,16 +174,21 @@ fn is_socket(meta: &std::fs::Metadata) -> bool {
     meta.file_type().is_socket()
 }
 
-fn inherited(number: RawFd, from: &str) -> Result<Listener, BindFailure> {
+fn inherited(number: RawFd, from: &str, options: &ListenOptions) -> Result<Listener, BindFailure> {
     let address = format!("fd://{number}");
     let refuse = |why: &str| failure(&address, &io::Error::other(format!("{why} ({from})")), true);
     let fd: OwnedFd = files::adopt(number).map_err(|_| refuse("there is no such descriptor"))?;
     let socket = Socket::from(fd);
-    let listening = socket.is_listener().unwrap_or(false);
-    if !listening {
-        return Err(refuse("it is not a listening socket"));
+    match socket.r#type() {
+        Ok(Type::STREAM) => {}
+        Ok(_) => return Err(refuse("it is a socket, but not one of a stream")),
+        Err(_) => return Err(refuse("it is not a socket")),
     }
-    socket.set_nonblocking(true).map_err(|error| failure(&address, &error, true))?;
+    // It may be bound and no more; one that listens keeps its backlog.
+    let listening = socket.is_listener().unwrap_or(false);
+    let ready =
+        socket.set_nonblocking(true).and_then(|()| if listening { Ok(()) } else { socket.listen(options.backlog) });
+    ready.map_err(|error| refuse(&format!("it cannot be listened at: {error}")))?;
     let unix = socket.local_addr().is_ok_and(|address| address.is_unix());
     let shown = shown(&socket, false);
     Ok(Listener { socket, shown, unix, file: None, passed: true })

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import signal
-from functools import partial
 from typing import Any
 
-from . import logs
+from . import logs, wakeup
 from .request import Request, Response, fill_environ
 
 
@@ -17,9 +15,9 @@ class Bridge:
         self.worker = worker
         self.cfg = worker.cfg
         self.log = worker.log
-        #: Makes the wake-up pipe Python's again, whatever an event loop in the app left there.
-        self.rewatch = partial(signal.set_wakeup_fd, wake, warn_on_full_buffer=False)
-        self._request_class: Any = None
+        #: What the forkserver put in the place of `signal.set_wakeup_fd`, and the descriptor that it is to have.
+        self.wakeup = wakeup.function
+        self.wakeup_fd = wake
 
     def warn(self, text: str) -> None:
         self.log.warning(text)

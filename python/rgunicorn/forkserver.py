@@ -46,13 +46,16 @@ def main(fd: int) -> NoReturn:
             }
         )
         _rgunicorn.set_title(_STARTED_BY)
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         # A no-op, not ignored: what hooks start would inherit that and be deaf.
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
             signal.signal(number, _nothing)
-        from . import shim
+        # The arbiter blocked them until here, so that a Ctrl-C is not this process's end.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP))
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        from . import shim, wakeup
 
         shim.install()
+        wakeup.watch()
         Forkserver(channel, mask).serve()
         code = 0
     except BaseException:

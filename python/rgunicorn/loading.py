@@ -9,44 +9,53 @@ from typing import Any
 
 def import_app(uri: str) -> Any:
     """The application that `module[:expression]` names. The expression is a name, or a call of one with literals."""
-    import ast
-
     from gunicorn.errors import AppImportError
 
     module_name, colon, expression = uri.partition(":")
     if not colon:
         expression = "application"
     module = _import_module(module_name, expression)
-    refusal = f"Failed to parse {expression!r} as an attribute name or function call."
+    name, arguments = _parsed(expression)
     try:
-        parsed = ast.parse(expression, mode="eval").body
-    except SyntaxError:
-        raise AppImportError(refusal) from None
-    call = parsed if isinstance(parsed, ast.Call) else None
-    target = call.func if call is not None else parsed
-    if not isinstance(target, ast.Name):
-        if call is not None:
-            raise AppImportError(f"Function reference must be a simple name: {expression!r}")
-        raise AppImportError(refusal)
-    arguments: list[Any] = []
-    keywords: dict[Any, Any] = {}
-    if call is not None:
-        try:
-            arguments = [ast.literal_eval(argument) for argument in call.args]
-            keywords = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
-        except ValueError:
-            raise AppImportError(f"Failed to parse arguments as literal values: {expression!r}") from None
-    try:
-        found = getattr(module, target.id)
+        found = getattr(module, name)
     except AttributeError:
-        raise AppImportError(f"Failed to find attribute {target.id!r} in {module_name!r}.") from None
-    if call is not None:
-        found = _call(found, arguments, keywords)
+        raise AppImportError(f"Failed to find attribute {name!r} in {module_name!r}.") from None
+    if arguments is not None:
+        found = _call(found, *arguments)
     if found is None:
         raise AppImportError(f"Failed to find application object: {expression!r}")
     if not callable(found):
         raise AppImportError("Application object must be callable.")
     return found
+
+
+def _parsed(expression: str) -> tuple[str, tuple[list[Any], dict[Any, Any]] | None]:
+    """The name, and for a call its arguments."""
+    from keyword import iskeyword
+
+    if expression.isidentifier() and not iskeyword(expression):
+        return expression, None  # the usual case, without importing `ast`
+    import ast
+
+    from gunicorn.errors import AppImportError
+
+    refusal = f"Failed to parse {expression!r} as an attribute name or function call."
+    try:
+        parsed = ast.parse(expression, mode="eval").body
+    except SyntaxError:
+        raise AppImportError(refusal) from None
+    if isinstance(parsed, ast.Name):
+        return parsed.id, None
+    if not isinstance(parsed, ast.Call):
+        raise AppImportError(refusal)
+    if not isinstance(parsed.func, ast.Name):
+        raise AppImportError(f"Function reference must be a simple name: {expression!r}")
+    try:
+        arguments = [ast.literal_eval(argument) for argument in parsed.args]
+        keywords = {keyword.arg: ast.literal_eval(keyword.value) for keyword in parsed.keywords}
+    except ValueError:
+        raise AppImportError(f"Failed to parse arguments as literal values: {expression!r}") from None
+    return parsed.func.id, (arguments, keywords)
 
 
 def load_class(uri: Any, default: str = "gunicorn.workers.sync.SyncWorker", section: str = "gunicorn.workers") -> Any:

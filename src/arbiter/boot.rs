@@ -29,9 +29,16 @@ impl Core {
         self.out.push(Action::StartForkserver { generation: number });
     }
 
-    pub(super) fn forkserver_started(&mut self, number: u32, pid: Pid) {
+    pub(super) fn forkserver_started(&mut self, number: u32, pid: Pid, interpreter: String) {
         if let Some(generation) = self.generations.get_mut(&number) {
             generation.pid = Some(pid);
+            generation.interpreter = interpreter;
+        }
+    }
+
+    pub(super) fn forkserver_reads(&mut self, number: u32, name: String) {
+        if let Some(generation) = self.generations.get_mut(&number) {
+            generation.reads = Some(name);
         }
     }
 
@@ -41,6 +48,7 @@ impl Core {
             // A forkserver that was told to leave has nothing more to say.
             (Stage::Ending { .. }, _) => {}
             (_, Report::Hello { wire, build, .. }) => {
+                generation.said_hello = true;
                 if wire != WIRE_VERSION || build != BUILD_ID {
                     let message = format!(
                         "Error: the extension module is of build {build} and this program of {BUILD_ID}: rgunicorn \
@@ -219,6 +227,9 @@ impl Core {
 
     /// Its link is closed: it is dying, or something in it closed all descriptors. Either way it is of no use.
     pub(super) fn forkserver_unlinked(&mut self, number: u32) {
+        if self.serving == Some(number) {
+            self.serving = None;
+        }
         let Some(generation) = self.generations.get(&number) else { return };
         if let (false, Some(pid)) = (matches!(generation.stage, Stage::Ending { .. }), generation.pid) {
             self.out.push(Action::Signal { pid, what: Kill::Kill });
@@ -241,7 +252,13 @@ impl Core {
         };
         match &self.phase {
             Phase::Booting => {
-                let message = format!("Error: the Python process {how} while {}", generation.doing());
+                let interpreter = &generation.interpreter;
+                let message = match generation.stage {
+                    Stage::Loading if !generation.said_hello => format!(
+                        "Error: the Python interpreter {interpreter} {how} before it could run rgunicorn: is it a CPython?"
+                    ),
+                    _ => format!("Error: the Python process {how} while {}", generation.doing()),
+                };
                 self.out.push(Action::Complain(message));
                 self.fail_start(Exit::Failure, now);
             }

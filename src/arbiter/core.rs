@@ -49,6 +49,8 @@ pub struct Core {
     pub(super) ever_ready: bool,
     /// Exit code of the first worker that could not boot, while none was ever ready.
     pub(super) boot_failure: Option<i32>,
+    /// Workers that ended otherwise before any was ready.
+    pub(super) boot_deaths: u32,
     pub(super) worker_backoff: Backoff,
     pub(super) forkserver_backoff: Backoff,
     /// A worker that has reached `max_requests`, and the one that is to take its place.
@@ -95,6 +97,7 @@ impl Core {
             target: 0,
             ever_ready: false,
             boot_failure: None,
+            boot_deaths: 0,
             worker_backoff: Backoff::default(),
             forkserver_backoff: Backoff::default(),
             renewal: None,
@@ -116,7 +119,8 @@ impl Core {
         match event {
             Event::Signal(signal) => self.on_signal(signal, now),
             Event::Exited { pid, status } => self.on_exit(pid, status, now),
-            Event::Started { generation, pid } => self.forkserver_started(generation, pid),
+            Event::Started { generation, pid, interpreter } => self.forkserver_started(generation, pid, interpreter),
+            Event::Reads { generation, name } => self.forkserver_reads(generation, name),
             Event::Reported { generation, report } => self.on_report(generation, report, now),
             Event::Unlinked { generation } => self.forkserver_unlinked(generation),
             Event::Settled { generation, plan } => self.on_settled(generation, plan),

@@ -30,6 +30,15 @@ pub enum Event {
         generation: u32,
         /// Its pid.
         pid: Pid,
+        /// The interpreter, and where that was set, for messages.
+        interpreter: String,
+    },
+    /// A forkserver was told to read this file or module.
+    Reads {
+        /// Of which generation.
+        generation: u32,
+        /// Its name.
+        name: String,
     },
     /// A forkserver spoke.
     Reported {
@@ -186,10 +195,14 @@ pub enum Action {
         /// Which.
         what: Kill,
     },
-    /// Log what a worker is doing: the requests in hand and every thread's stack.
+    /// Log this about a worker, and what it is doing: the requests in hand and every thread's stack.
     Report {
         /// Which.
         age: u64,
+        /// How bad it is.
+        level: Level,
+        /// What happened.
+        text: String,
     },
     /// A worker is gone: close its link, add up its counters, free its slot.
     Bury {

@@ -14,6 +14,12 @@ pub struct Generation {
     pub stage: Stage,
     /// Its forkserver's pid, once that was started.
     pub pid: Option<Pid>,
+    /// The interpreter, for messages.
+    pub interpreter: String,
+    /// The file or module that it reads, for messages.
+    pub reads: Option<String>,
+    /// The interpreter runs our code.
+    pub said_hello: bool,
     /// Known once its settings were settled.
     pub plan: Option<Plan>,
     /// It stands in for one whose forkserver died.
@@ -53,20 +59,33 @@ pub enum Stage {
 impl Generation {
     /// One whose forkserver is about to be started.
     pub fn new(number: u32, replacement: bool) -> Generation {
-        Generation { number, stage: Stage::Loading, pid: None, plan: None, replacement }
+        Generation {
+            number,
+            stage: Stage::Loading,
+            pid: None,
+            interpreter: String::new(),
+            reads: None,
+            said_hello: false,
+            plan: None,
+            replacement,
+        }
     }
 
     /// What it is doing, for messages.
-    pub fn doing(&self) -> &'static str {
-        match self.stage {
-            Stage::Loading => "reading the configuration",
+    pub fn doing(&self) -> String {
+        let text = match self.stage {
+            Stage::Loading => match &self.reads {
+                Some(name) => return format!("reading {name}"),
+                None => "starting",
+            },
             Stage::Settling => "having its settings checked",
             Stage::Starting => "loading the application or running on_starting",
             Stage::Binding { .. } => "waiting for its addresses",
             Stage::Readying => "running when_ready",
             Stage::Serving { .. } => "serving",
             Stage::Ending { .. } => "leaving",
-        }
+        };
+        text.to_owned()
     }
 }
 

@@ -18,6 +18,8 @@ pub const SLOTS: u32 = 4096;
 const ABORT_GRACE: Duration = Duration::from_secs(1);
 /// A TERM from outside may be one for the whole group: ours is then on its way.
 const GROUP_GRACE: Duration = Duration::from_millis(200);
+/// So many workers that die before any was ever ready are a start that has failed.
+const MAX_BOOT_DEATHS: u32 = 8;
 /// A worker that served for less than this counts as one that could not boot, should it end.
 const STEADY: Duration = Duration::from_secs(1);
 
@@ -80,26 +82,33 @@ impl Core {
         }
     }
 
-    /// Its end of the link is closed. If it never said hello, the order to fork it has failed; else waitpid will tell.
+    /// Its end of the link is closed. If it never said hello it never will: the forkserver is gone, or gave the order up.
+    /// Else waitpid will tell.
     pub(super) fn worker_unlinked(&mut self, age: u64, now: Duration) {
-        if self.fleet.get(age).is_some_and(|worker| worker.pid.is_none()) {
-            self.fork_failed(age, "the forkserver gave the order up", now);
+        let Some(worker) = self.fleet.get(age).filter(|worker| worker.pid.is_none()) else { return };
+        if self.serving == Some(worker.generation) {
+            self.fork_failed(age, "it ended before it could say so, or the forkserver dropped the order", now);
+        } else {
+            self.lose_order(age);
         }
     }
 
     /// An order to fork was not carried out.
     pub(super) fn fork_failed(&mut self, age: u64, why: &str, now: Duration) {
-        let never_seen = self.fleet.get(age).is_some_and(|worker| worker.pid.is_none());
-        if !never_seen {
+        if self.fleet.get(age).is_none_or(|worker| worker.pid.is_some()) {
             return;
         }
+        self.lose_order(age);
+        if matches!(self.phase, Phase::Running) {
+            self.log(Level::Error, format!("A worker could not be forked: {why}"));
+            self.boot_failed(Some(3), now);
+        }
+    }
+
+    fn lose_order(&mut self, age: u64) {
         self.fleet.remove(age);
         self.out.push(Action::Bury { age });
         self.renewal_lost(age);
-        if matches!(self.phase, Phase::Running) {
-            self.log(Level::Error, format!("A worker could not be forked: {why}"));
-            self.boot_failed(3, now);
-        }
     }
 
     /// A worker was reaped.
@@ -128,24 +137,30 @@ impl Core {
             }
             Stage::Ready { .. } => self.worker_backoff.succeed(),
             Stage::Aborting { .. } | Stage::Killed if worker.booted => {}
-            _ => {
-                let exit = worker.failure.unwrap_or(match status {
-                    Status::Exited(code @ (3 | 4)) => code,
-                    _ => 3,
-                });
-                self.boot_failed(exit, now);
-            }
+            // Only with these two it says that it could not boot. What was killed, or left when told to, may do better.
+            _ => match (worker.failure, status) {
+                (Some(exit), _) | (None, Status::Exited(exit @ (3 | 4))) => self.boot_failed(Some(exit), now),
+                _ => self.boot_failed(None, now),
+            },
         }
     }
 
     /// A worker could not boot. If none ever did, and none still may, the server ends; else it goes on with those it has.
-    fn boot_failed(&mut self, exit: i32, now: Duration) {
+    /// `exit`: the failure is final, for a server that has just been started.
+    fn boot_failed(&mut self, exit: Option<i32>, now: Duration) {
         if !self.ever_ready {
-            self.boot_failure.get_or_insert(exit);
-            return;
+            self.boot_deaths += 1;
+            let exit = exit.or((self.boot_deaths >= MAX_BOOT_DEATHS).then_some(3));
+            if let Some(exit) = exit {
+                self.boot_failure.get_or_insert(exit);
+                return;
+            }
         }
         let wait = self.worker_backoff.fail(now);
-        self.log(Level::Error, format!("A worker could not boot; next try in {:.1} s", wait.as_secs_f64()));
+        self.log(
+            Level::Warning,
+            format!("A worker ended before it was ready; next try in {:.1} s", wait.as_secs_f64()),
+        );
     }
 
     fn log_end(&mut self, worker: &Worker, status: Status) {
@@ -170,8 +185,8 @@ impl Core {
             return;
         }
         worker.stage = Stage::Aborting { until: now + ABORT_GRACE };
-        self.log(Level::Critical, format!("WORKER TIMEOUT (pid:{pid}): {why}"));
-        self.out.push(Action::Report { age });
+        let text = format!("WORKER TIMEOUT (pid:{pid}): {why}");
+        self.out.push(Action::Report { age, level: Level::Critical, text });
         self.out.push(Action::Signal { pid, what: Kill::Abort });
     }
 
@@ -217,14 +232,20 @@ impl Core {
                 }
                 Stage::Asked { at } if at <= now => self.retire(age, false, now),
                 Stage::Retiring { until } if until <= now => {
-                    self.log(Level::Warning, format!("{} did not leave in time: killed", worker.name()));
-                    self.out.push(Action::Report { age });
-                    self.kill(age);
+                    self.kill_and_tell(age);
                 }
                 Stage::Aborting { until } if until <= now => self.kill(age),
                 _ => {}
             }
         }
+    }
+
+    /// Kills a worker that had its time to leave.
+    pub(super) fn kill_and_tell(&mut self, age: u64) {
+        let Some(worker) = self.fleet.get(age) else { return };
+        let text = format!("{} did not leave in time: killed", worker.name());
+        self.out.push(Action::Report { age, level: Level::Warning, text });
+        self.kill(age);
     }
 
     /// Kills a worker. One whose pid is not known yet is left to its order's deadline.

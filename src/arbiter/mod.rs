@@ -75,6 +75,8 @@ impl Start {
 pub enum Outcome {
     /// The process ends.
     Exit(Exit),
+    /// The configuration file asks for a check only (`check_config = True`). No child is left.
+    Check,
     /// The configuration asks for a daemon, and this process is none yet: detach, and start anew. No thread and no child
     /// is left.
     Detach {

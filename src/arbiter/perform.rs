@@ -1,7 +1,7 @@
 //! Doing what the core has decided. Whatever fails here comes back to it as an event.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rgunicorn_logs::Level;
@@ -16,7 +16,7 @@ use crate::exit::Exit;
 use crate::forkserver::{self, Forkserver};
 use crate::logging::{self, Kind, Target};
 use crate::pidfile::Pidfile;
-use crate::settings::{FileLayer, merge};
+use crate::settings::{FileLayer, Mode, merge};
 use crate::sys::clock::{nanos, now};
 use crate::sys::process::{self, Kill};
 use crate::sys::{Pid, files, link, memory, signals};
@@ -50,14 +50,20 @@ impl Arbiter {
             Action::Tell { generation, order } => self.tell(generation, &order, &[]),
             Action::Fork { generation, age, slot } => {
                 if let Err(error) = self.fork(generation, age, slot) {
-                    self.log.write(Level::Error, &format!("a worker could not be ordered: {error}"));
                     self.workers.remove(&age);
+                    match error.kind() {
+                        // The forkserver has ended, which we are about to hear of.
+                        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::NotConnected => {
+                            self.events.push_back(Event::Unlinked { generation });
+                        }
+                        _ => self.log.write(Level::Error, &format!("a worker could not be ordered: {error}")),
+                    }
                     self.events.push_back(Event::Worker { age, said: FromWorker::Closed });
                 }
             }
             Action::Retire { age, pid, drain } => self.retire(age, pid, drain),
             Action::Signal { pid, what } => process::signal(pid, what),
-            Action::Report { age } => self.report(age),
+            Action::Report { age, level, text } => self.report(age, level, text),
             Action::Bury { age } => self.bury(age),
             Action::Discard { generation } => {
                 self.forkservers.remove(&generation);
@@ -92,10 +98,15 @@ impl Arbiter {
         });
         match started {
             Ok(forkserver) => {
-                self.events.push_back(Event::Started { generation, pid: forkserver.pid });
+                let home = &self.start.home;
+                let interpreter = format!("'{}' (from {})", home.python.display(), home.python_from);
+                self.events.push_back(Event::Started { generation, pid: forkserver.pid, interpreter });
                 self.forkservers.insert(generation, forkserver);
                 match self.start.invocation.config_source() {
                     Ok(source) => {
+                        if let Some(name) = Some(source.name()).filter(|name| !name.is_empty()) {
+                            self.events.push_back(Event::Reads { generation, name: name.to_owned() });
+                        }
                         let load = forkserver::load(&self.start.invocation, source, generation);
                         self.tell(generation, &Order::Load(load), &[]);
                     }
@@ -113,8 +124,12 @@ impl Arbiter {
 
     fn settle(&mut self, generation: u32, settings: BTreeMap<String, FileSetting>) -> Option<Outcome> {
         let file = self.file_layer(settings);
-        let merged = file.and_then(|file| merge(&self.start.invocation, file)).and_then(Config::resolve);
-        let config = match merged {
+        let merged = file.and_then(|file| merge(&self.start.invocation, file));
+        if generation == 1 && merged.as_ref().is_ok_and(|settings| settings.mode() != Mode::Serve) {
+            self.let_go(generation);
+            return Some(Outcome::Check);
+        }
+        let config = match merged.and_then(Config::resolve) {
             Ok(config) => config,
             Err(error) => {
                 self.fail(generation, error.to_string(), Exit::Failure);
@@ -226,13 +241,13 @@ impl Arbiter {
         }
     }
 
-    fn fork(&mut self, generation: u32, age: u64, slot: u32) -> std::io::Result<()> {
+    fn fork(&mut self, generation: u32, age: u64, slot: u32) -> io::Result<()> {
         let (ours, theirs) = link::pair()?;
         let stacks = memory::scratch()?;
         let Some(forkserver) = self.forkservers.get_mut(&generation) else {
-            return Err(std::io::Error::other("the forkserver is gone"));
+            return Err(io::Error::other("the forkserver is gone"));
         };
-        let board = self.boards.fd(generation).ok_or_else(|| std::io::Error::other("there is no scoreboard"))?;
+        let board = self.boards.fd(generation).ok_or_else(|| io::Error::other("there is no scoreboard"))?;
         let mut fds = vec![theirs.as_fd(), board, stacks.as_fd(), self.own_end.as_fd()];
         fds.extend(self.listeners.iter().map(AsFd::as_fd));
         let order = Order::Fork(Fork { age, slot, listeners: self.listeners.len() as u32 });
@@ -256,26 +271,27 @@ impl Arbiter {
     }
 
     /// The question that every operator asks of a worker that had to be ended: what was it doing?
-    fn report(&mut self, age: u64) {
-        let Some(worker) = self.workers.get(&age) else { return };
-        let (generation, slot) = worker.place;
-        let now = nanos(now());
-        for request in self.boards.in_flight(generation, slot) {
-            let seconds = |since: u64| now.saturating_sub(since) as f64 / 1e9;
-            let waits = if request.waits_for_client { ", waiting for its client" } else { "" };
-            let text = format!(
-                "Request in hand for {:.1} s, silent for {:.1} s{waits}: {}",
-                seconds(request.started),
-                seconds(request.progress),
-                request.target
-            );
-            self.log.write(Level::Error, &text);
+    fn report(&mut self, age: u64, level: Level, mut text: String) {
+        if let Some(worker) = self.workers.get(&age) {
+            let (generation, slot) = worker.place;
+            let now = nanos(now());
+            for request in self.boards.in_flight(generation, slot) {
+                let seconds = |since: u64| now.saturating_sub(since) as f64 / 1e9;
+                let waits = if request.waits_for_client { ", waiting for its client" } else { "" };
+                text.push_str(&format!(
+                    "\n  {}: in hand for {:.1} s, silent for {:.1} s{waits}",
+                    request.target,
+                    seconds(request.started),
+                    seconds(request.progress),
+                ));
+            }
+            let stacks = memory::contents(&worker.stacks, MAX_STACKS).unwrap_or_default();
+            if !stacks.is_empty() {
+                text.push('\n');
+                text.push_str(String::from_utf8_lossy(&stacks).trim_end());
+            }
         }
-        let stacks = memory::contents(&worker.stacks, MAX_STACKS).unwrap_or_default();
-        if !stacks.is_empty() {
-            let text = String::from_utf8_lossy(&stacks);
-            self.log.write(Level::Error, &format!("Python stacks:\n{}", text.trim_end()));
-        }
+        self.log.write(level, &text);
     }
 
     fn bury(&mut self, age: u64) {
@@ -304,7 +320,7 @@ impl Arbiter {
         match self.start.herald.take() {
             Some(herald) => herald.tell(Exit::Failure.code(), &format!("{text}\n")),
             None => {
-                let _ = writeln!(std::io::stderr(), "{text}");
+                let _ = writeln!(io::stderr(), "{text}");
             }
         }
         if self.log.is_open() && !self.logs.on_terminal {
@@ -318,7 +334,7 @@ impl Arbiter {
             if let Some(herald) = self.start.herald.take() {
                 herald.tell(exit.code(), &format!("{text}\n"));
             } else if !self.logs.on_terminal {
-                let _ = writeln!(std::io::stderr(), "{text}");
+                let _ = writeln!(io::stderr(), "{text}");
             }
         }
         if let Some(herald) = self.start.herald.take() {

@@ -161,9 +161,7 @@ impl Core {
                 self.out.push(Action::Bury { age });
                 continue;
             }
-            self.log(Level::Warning, format!("{} did not leave in time: killed", worker.name()));
-            self.out.push(Action::Report { age });
-            self.kill(age);
+            self.kill_and_tell(age);
         }
         if let Phase::Stopping(ending) = &mut self.phase {
             ending.until += HURRY;

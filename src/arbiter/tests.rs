@@ -69,7 +69,7 @@ impl World {
 
     /// Up to the fork orders.
     fn come_up(&mut self, workers: u32) {
-        self.on(Event::Started { generation: 1, pid: FORKSERVER });
+        self.on(started(1, FORKSERVER));
         self.reports(1, hello());
         self.reports(1, Report::Loaded { settings: BTreeMap::new() });
         self.on(Event::Settled { generation: 1, plan: plan(workers) });
@@ -150,6 +150,10 @@ impl World {
 
 fn pid(age: u64) -> Pid {
     Pid(1000 + age as i32)
+}
+
+fn started(generation: u32, pid: Pid) -> Event {
+    Event::Started { generation, pid, interpreter: "'python3' (from $PATH)".into() }
 }
 
 fn hello() -> Report {
@@ -264,6 +268,22 @@ fn a_worker_that_died_before_its_hello_was_read_is_accounted_for() {
 }
 
 #[test]
+fn a_worker_that_is_killed_while_it_boots_is_tried_again_a_number_of_times() {
+    let mut world = World::new();
+    world.come_up(1);
+    for age in 1..8 {
+        world.hello(age);
+        world.dies(age, Status::Signaled(11));
+        world.sleep(40);
+        assert_eq!(world.ordered.len() as u64, age + 1);
+    }
+    world.hello(8);
+    world.dies(8, Status::Signaled(11));
+    world.on(Event::Exited { pid: FORKSERVER, status: Status::Exited(0) });
+    assert_eq!(world.exit, Some(Exit::WorkerBoot));
+}
+
+#[test]
 fn strangers_are_nobodys_business() {
     let mut world = World::with_workers(1);
     world.on(Event::Exited { pid: Pid(4242), status: Status::Exited(1) });
@@ -355,7 +375,7 @@ fn a_stop_is_obeyed_while_the_server_still_comes_up() {
     // Before the interpreter has said anything, while the configuration is read, while hooks run.
     for steps in 0..4 {
         let mut world = World::new();
-        world.on(Event::Started { generation: 1, pid: FORKSERVER });
+        world.on(started(1, FORKSERVER));
         if steps > 0 {
             world.reports(1, hello());
         }
@@ -411,7 +431,7 @@ fn a_silent_worker_is_reported_aborted_and_killed() {
     world.sleep(10);
     world.says(1, WorkerSays::Silent { for_ms: 30_000 });
     let actions = world.take();
-    let report = actions.iter().position(|action| *action == Action::Report { age: 1 }).unwrap();
+    let report = actions.iter().position(|action| matches!(action, Action::Report { age: 1, .. })).unwrap();
     let abort = actions.iter().position(|a| *a == Action::Signal { pid: pid(1), what: Kill::Abort }).unwrap();
     assert!(report < abort, "what it was doing is looked at before it is disturbed");
     assert!(actions.iter().any(|action| matches!(action, Action::Fork { .. })), "its place is taken at once");
@@ -510,7 +530,7 @@ fn a_killed_forkserver_is_replaced_and_the_workers_serve_on() {
     world.did(Action::StartForkserver { generation: 2 });
     world.dies(1, Status::Signaled(9));
     assert_eq!(world.forks(), 0, "nobody can fork now");
-    world.on(Event::Started { generation: 2, pid: Pid(200) });
+    world.on(started(2, Pid(200)));
     world.reports(2, hello());
     world.reports(2, Report::Loaded { settings: BTreeMap::new() });
     world.on(Event::Settled { generation: 2, plan: plan(2) });
@@ -541,7 +561,7 @@ fn a_replacement_that_cannot_start_is_tried_again_later() {
 #[test]
 fn the_first_generation_that_fails_ends_the_process_with_its_code() {
     let mut world = World::new();
-    world.on(Event::Started { generation: 1, pid: FORKSERVER });
+    world.on(started(1, FORKSERVER));
     world.reports(1, hello());
     let failure = rgunicorn_wire::message::Failure {
         stage: "config".into(),
@@ -558,18 +578,26 @@ fn the_first_generation_that_fails_ends_the_process_with_its_code() {
 #[test]
 fn an_interpreter_that_ends_by_itself_ends_the_start() {
     let mut world = World::new();
-    world.on(Event::Started { generation: 1, pid: FORKSERVER });
+    world.on(started(1, FORKSERVER));
     world.on(Event::Unlinked { generation: 1 });
     world.on(Event::Exited { pid: FORKSERVER, status: Status::Exited(7) });
-    let message = "Error: the Python process ended by itself with code 7 while reading the configuration";
+    let message = "Error: the Python interpreter 'python3' (from $PATH) ended by itself with code 7 before it could run \
+                   rgunicorn: is it a CPython?";
     world.did(Action::Complain(message.into()));
     assert_eq!(world.exit, Some(Exit::Failure));
+
+    let mut world = World::new();
+    world.on(started(1, FORKSERVER));
+    world.on(Event::Reads { generation: 1, name: "conf.py".into() });
+    world.reports(1, hello());
+    world.on(Event::Exited { pid: FORKSERVER, status: Status::Signaled(9) });
+    world.did(Action::Complain("Error: the Python process was ended by SIGKILL while reading conf.py".into()));
 }
 
 #[test]
 fn another_build_on_disk_is_refused() {
     let mut world = World::new();
-    world.on(Event::Started { generation: 1, pid: FORKSERVER });
+    world.on(started(1, FORKSERVER));
     world.reports(1, Report::Hello { wire: WIRE_VERSION, build: "0.0.0+other".into(), python: "3".into() });
     assert!(world.take().iter().any(|action| matches!(action, Action::Complain(text) if text.contains("USR2"))));
 }
@@ -577,7 +605,7 @@ fn another_build_on_disk_is_refused() {
 #[test]
 fn an_address_in_use_is_tried_five_times() {
     let mut world = World::new();
-    world.on(Event::Started { generation: 1, pid: FORKSERVER });
+    world.on(started(1, FORKSERVER));
     world.reports(1, hello());
     world.reports(1, Report::Loaded { settings: BTreeMap::new() });
     world.on(Event::Settled { generation: 1, plan: plan(1) });

@@ -65,6 +65,8 @@ impl Arbiter {
 
     /// Signals to stop come first: the exits of a group that was told to stop are then no failures. What a worker said
     /// comes before its exit, which may have been seen without it.
+    ///
+    /// A forkserver's end comes before that of the links which it held: its workers' orders have then not failed.
     fn gather(&mut self, ready: &[u64]) {
         let mut reap = false;
         if ready.contains(&SIGNALS) {
@@ -77,23 +79,18 @@ impl Arbiter {
         while let Some((pid, status)) = if reap { process::reap() } else { None } {
             exits.push_back(Event::Exited { pid, status });
         }
-        if exits.is_empty() {
-            for &token in ready {
-                self.hear(token);
-            }
-        } else {
-            let workers: Vec<u64> = self.workers.keys().map(|&age| worker_token(age)).collect();
-            let forkservers: Vec<u64> = self.forkservers.keys().map(|&number| forkserver_token(number)).collect();
-            for token in workers.into_iter().chain(forkservers) {
-                self.hear(token);
-            }
+        let forkservers = self.forkservers.keys().map(|&number| forkserver_token(number));
+        let workers = self.workers.keys().map(|&age| worker_token(age));
+        let heard: Vec<u64> =
+            forkservers.chain(workers).filter(|token| !exits.is_empty() || ready.contains(token)).collect();
+        for token in heard {
+            self.hear(token);
         }
         self.events.append(&mut exits);
     }
 
     fn hear(&mut self, token: u64) {
         match token {
-            SIGNALS => {}
             _ if token & WORKER != 0 => self.hear_worker(token & !WORKER),
             _ => self.hear_forkserver((token & !FORKSERVER) as u32),
         }

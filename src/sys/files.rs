@@ -21,6 +21,21 @@ pub fn adopt(number: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// Makes the sockets that this process inherited (beside standard input, output and error) close-on-exec: they are
+/// for us to listen at, and a process that we start must not hold them open.
+pub fn keep_inherited_sockets() {
+    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
+    let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<RawFd>().ok());
+    for number in numbers.filter(|number| *number > 2).collect::<Vec<_>>() {
+        // SAFETY: only looked at here; one that is gone by now (the directory's own) makes the calls fail.
+        let seen = unsafe { BorrowedFd::borrow_raw(number) };
+        let is_socket = nix::sys::stat::fstat(seen).is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFSOCK);
+        if is_socket {
+            let _ = nix::fcntl::fcntl(seen, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC));
+        }
+    }
+}
+
 /// A copy of standard output (close-on-exec).
 pub fn copy_of_stdout() -> io::Result<OwnedFd> {
     io::stdout().as_fd().try_clone_to_owned()

@@ -352,10 +352,10 @@ class Response:
 
 
 def read_all(client: socket.socket) -> bytes:
-    data = b""
+    pieces = []
     while piece := client.recv(1 << 16):
-        data += piece
-    return data
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 def read_until(client: socket.socket, end: bytes) -> bytes:

@@ -1,5 +1,8 @@
 //! What the fields of a head say about the message: its framing, what becomes of the connection, expectations.
 
+use std::net::Ipv6Addr;
+use std::str::FromStr;
+
 use crate::bytes::{is_host_byte, trim};
 use crate::event::{Framing, Head, Version};
 use crate::{Error, Excerpt, Name, Options};
@@ -153,15 +156,15 @@ fn content_length(value: &[u8]) -> Option<u64> {
 pub(crate) fn is_host(value: &[u8]) -> bool {
     let port = match value {
         [b'[', literal @ ..] => match literal.iter().position(|&byte| byte == b']') {
-            Some(end) if end > 0 && literal[..end].iter().all(|&byte| is_host_byte(byte) && byte != b'[') => {
-                &literal[end + 1..]
-            }
+            Some(end) if is_literal(&literal[..end]) => &literal[end + 1..],
             _ => return false,
         },
         _ => {
             let end = value.iter().position(|&byte| byte == b':').unwrap_or(value.len());
             let (name, port) = value.split_at(end);
-            if !name.iter().all(|&byte| is_host_byte(byte) && !matches!(byte, b'[' | b']')) {
+            // A port of no host is neither.
+            let is_nothing = name.is_empty() && !port.is_empty();
+            if is_nothing || !name.iter().all(|&byte| is_host_byte(byte) && !matches!(byte, b'[' | b']')) {
                 return false;
             }
             port
@@ -171,6 +174,24 @@ pub(crate) fn is_host(value: &[u8]) -> bool {
         [] => true,
         [b':', digits @ ..] => digits.iter().all(u8::is_ascii_digit),
         _ => false,
+    }
+}
+
+/// What is between brackets (RFC 3986, section 3.2.2): an IPv6 address, perhaps with a zone (RFC 6874), or one of the future.
+fn is_literal(literal: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(literal) else { return false };
+    match text.strip_prefix(['v', 'V']).and_then(|future| future.split_once('.')) {
+        Some((version, address)) => {
+            !version.is_empty()
+                && version.bytes().all(|byte| byte.is_ascii_hexdigit())
+                && !address.is_empty()
+                && address.bytes().all(|byte| is_host_byte(byte) && !matches!(byte, b'[' | b']' | b'%'))
+        }
+        None => {
+            let (address, zone) = text.split_once('%').unwrap_or((text, "zone"));
+            let is_zone = !zone.is_empty() && zone.bytes().all(|byte| is_host_byte(byte) && !b"[]:".contains(&byte));
+            is_zone && Ipv6Addr::from_str(address).is_ok()
+        }
     }
 }
 
@@ -214,14 +235,41 @@ mod tests {
             "[::1]",
             "[::1]:80",
             "[fe80::1%25eth0]:1",
+            "[fe80::1%eth0]",
+            "[::ffff:1.2.3.4]",
+            "[v1.a:b]:80",
             "a%20b",
             "*",
         ] {
             assert!(is_host(host.as_bytes()), "{host}");
         }
         for host in [
-            "a b", "a/b", "u@a", "a:80:80", "a:b", "[::1", "::1", "[]", "[::1]80", "[[::1]", "a]", "a\\b", "a\"",
-            "\u{e9}", "a?b", "a#",
+            ":80",
+            ":",
+            "a b",
+            "a/b",
+            "u@a",
+            "a:80:80",
+            "a:b",
+            "[::1",
+            "::1",
+            "[]",
+            "[::1]80",
+            "[[::1]",
+            "[:::1]",
+            "[1.2.3.4]",
+            "[a]",
+            "[::1%]",
+            "[v.a]",
+            "[v1.]",
+            "[vx.a]",
+            "[::\u{e9}]",
+            "a]",
+            "a\\b",
+            "a\"",
+            "\u{e9}",
+            "a?b",
+            "a#",
         ] {
             assert!(!is_host(host.as_bytes()), "{host}");
         }

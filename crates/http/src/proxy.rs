@@ -5,6 +5,9 @@
 //! anything but [`Step::NeedMore`], more bytes don't change the answer. The header is optional, as in Gunicorn: a
 //! connection that begins with anything else is [`Step::NotProxy`], and all of it is HTTP.
 //!
+//! If the peer closes while more is needed, the connection has begun with nothing that can be answered:
+//! [`Error::Truncated`], or nothing at all if no byte has come.
+//!
 //! The rules are those of HAProxy's `proxy-protocol.txt`, and where it leaves a choice:
 //!
 //! - Version 1 `UNKNOWN` is refused unless [`Rules::permit_unknown`]: Gunicorn's WSGI workers refuse it, its ASGI worker

@@ -30,7 +30,7 @@ pub(crate) fn parts(target: &[u8], method: &[u8]) -> Result<Target, Error> {
     let start = match target {
         _ if method == b"CONNECT" => {
             // The host of a CONNECT is never left out, nor is its port (RFC 9110, section 9.3.6).
-            let valid = is_host(target) && !target.starts_with(b":") && target.last().is_some_and(u8::is_ascii_digit);
+            let valid = is_host(target) && target.last().is_some_and(u8::is_ascii_digit);
             let end = target.len();
             return match valid && memchr(b':', target).is_some() {
                 true => Ok(Target { path: end..end, query: end..end }),
@@ -59,7 +59,7 @@ fn authority_end(target: &[u8]) -> Option<usize> {
     let length = target[start..].iter().position(|byte| matches!(byte, b'/' | b'?' | b'#'));
     let end = length.map_or(target.len(), |length| start + length);
     let authority = &target[start..end];
-    (is_scheme && !authority.is_empty() && !authority.starts_with(b":") && is_host(authority)).then_some(end)
+    (is_scheme && !authority.is_empty() && is_host(authority)).then_some(end)
 }
 
 /// Appends the path with `%XX` decoded, once. What is no valid escape stays as it is, as in Python's

@@ -4,6 +4,7 @@
 //! so that a process may fork first.
 
 mod line;
+mod target;
 mod writer;
 
 pub use line::{Clock, Level, error_line, escape_into};

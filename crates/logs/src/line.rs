@@ -127,6 +127,29 @@ mod tests {
     }
 
     #[test]
+    fn a_message_of_several_lines_keeps_them() {
+        let mut out = String::new();
+        error_line(&mut out, "T", 7, Level::Error, "a\n\tb\r\n\0c\n");
+        assert_eq!(out, "[T] [7] [ERROR] a\n\tb\\x0d\n\\x00c\n\n");
+    }
+
+    #[test]
+    fn words_of_the_setting() {
+        for (word, level) in [
+            ("debug", Level::Debug),
+            ("INFO", Level::Info),
+            ("Warning", Level::Warning),
+            ("error", Level::Error),
+            ("critical", Level::Critical),
+            ("warn", Level::Info),
+            ("", Level::Info),
+        ] {
+            assert_eq!(Level::from_setting(word), level, "{word}");
+        }
+        assert!(Level::Debug < Level::Info && Level::Error < Level::Critical);
+    }
+
+    #[test]
     fn quotes_and_controls_cannot_forge() {
         let mut out = String::new();
         escape_into(&mut out, "GET /\"\n\u{85}\u{2028}é", true);
@@ -139,5 +162,36 @@ mod tests {
         let at = UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
         assert_eq!(clock.error_stamp(at), "2023-11-14 22:13:20 +0000");
         assert_eq!(clock.access_stamp(at), "[14/Nov/2023:22:13:20 +0000]");
+        // A new second, and each second's own offset.
+        clock.zone = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+        let later = |seconds: u64| at + std::time::Duration::from_secs(seconds);
+        assert_eq!(clock.access_stamp(later(1)), "[14/Nov/2023:23:13:21 +0100]");
+        assert_eq!(clock.error_stamp(later(200 * 86400)), "2024-06-02 00:13:20 +0200");
+        assert_eq!(clock.error_stamp(UNIX_EPOCH - std::time::Duration::from_secs(1)), "1970-01-01 01:00:00 +0100");
+    }
+    /// `$TZ` by name or by rule, as everything that uses localtime(3) reads it: in a copy of this program.
+    #[test]
+    fn the_zone_of_the_environment() {
+        const EXPECTED: &str = "RGUNICORN_LOGS_TEST_STAMP";
+        if let Ok(expected) = std::env::var(EXPECTED) {
+            let at = UNIX_EPOCH + std::time::Duration::from_secs(1_720_000_000);
+            assert_eq!(Clock::default().error_stamp(at), expected);
+            return;
+        }
+        let mut zones = vec![
+            ("UTC0", "2024-07-03 09:46:40 +0000"),
+            ("CET-1CEST,M3.5.0,M10.5.0/3", "2024-07-03 11:46:40 +0200"),
+            ("<+0530>-5:30", "2024-07-03 15:16:40 +0530"),
+        ];
+        // Not every machine has the names.
+        if std::path::Path::new("/usr/share/zoneinfo/Europe/Berlin").exists() {
+            zones.push(("Europe/Berlin", "2024-07-03 11:46:40 +0200"));
+        }
+        for (zone, expected) in zones {
+            let mut copy = std::process::Command::new(std::env::current_exe().unwrap());
+            copy.args(["--exact", "line::tests::the_zone_of_the_environment"]).env("TZ", zone).env(EXPECTED, expected);
+            let output = copy.output().unwrap();
+            assert!(output.status.success(), "{zone}: {}", String::from_utf8_lossy(&output.stdout));
+        }
     }
 }

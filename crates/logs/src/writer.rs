@@ -3,23 +3,24 @@
 //! tracing-appender drops a line whose write failed and its guard gives up after about a second; this one retries, keeps
 //! what it has until [`Writer::flush`]'s deadline, counts what it had to drop and says so in the log itself.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
+
+use crate::target::{Outcome, Target};
 
 /// Bytes kept while the target does not take them; what comes after is dropped and counted.
 const CAPACITY: usize = 8 * 1024 * 1024;
-/// Writes to a pipe longer than this are not atomic, and lines of several processes would tear.
-const PIPE_ATOMIC: usize = 4096;
+
+/// Bytes of room kept while nothing is to be written.
+const KEPT: usize = 64 * 1024;
 
 /// What happened to lines so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WriterStats {
-    /// Lines dropped because the target did not keep up.
+    /// Lines dropped because the target did not keep up, or because nobody reads it any more.
     pub dropped: u64,
 }
 
@@ -38,7 +39,7 @@ struct Shared {
 
 #[derive(Debug)]
 struct State {
-    target: Arc<OwnedFd>,
+    target: Arc<Target>,
     pending: Vec<u8>,
     writing: bool,
     parked: bool,
@@ -53,7 +54,7 @@ impl Writer {
     /// be shared with other programs.
     pub fn new(target: OwnedFd) -> Self {
         let state = State {
-            target: Arc::new(target),
+            target: Arc::new(Target::new(target)),
             pending: Vec::new(),
             writing: false,
             parked: false,
@@ -72,47 +73,32 @@ impl Writer {
             return;
         }
         if state.pending.len() + lines.len() > CAPACITY {
-            let count = lines.iter().filter(|&&b| b == b'\n').count() as u64;
+            let count = count_lines(lines);
             state.dropped += count;
             state.dropped_unreported += count;
-            return;
+        } else {
+            state.pending.extend_from_slice(lines);
         }
-        state.pending.extend_from_slice(lines);
         if !state.started {
-            state.started = true;
-            let shared = Arc::clone(&self.shared);
-            // The thread must not take signals that belong to the program's own handlers.
-            let mut old = SigSet::empty();
-            let masked = pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::all()), Some(&mut old)).is_ok();
-            let spawned = std::thread::Builder::new().name("rgunicorn-log".into()).spawn(move || shared.run());
-            if masked {
-                let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&old), None);
-            }
-            if spawned.is_err() {
-                // No thread to be had: write here rather than lose the line.
-                state.started = false;
-                let bytes = std::mem::take(&mut state.pending);
-                let target = Arc::clone(&state.target);
-                drop(state);
-                write_lines(&target, &bytes);
-            }
+            self.start(state);
         } else if state.parked {
             state.parked = false;
             self.shared.work.notify_one();
         }
     }
 
-    /// Writes to another descriptor from the next line on (a reopened file).
+    /// Writes to another descriptor from the next line on (a reopened file), also if the thread is stuck with the old one:
+    /// what that one has not taken goes to the new one.
     pub fn reopen(&self, target: OwnedFd) {
-        self.shared.lock().target = Arc::new(target);
+        self.shared.lock().target = Arc::new(Target::new(target));
     }
 
     /// Waits until all lines are written, at most `limit`; false if some are left.
     pub fn flush(&self, limit: Duration) -> bool {
-        let until = Instant::now() + limit;
+        let begun = Instant::now();
         let mut state = self.shared.lock();
         while state.started && (!state.pending.is_empty() || state.writing || state.dropped_unreported > 0) {
-            let left = until.saturating_duration_since(Instant::now());
+            let left = limit.saturating_sub(begun.elapsed());
             if left.is_zero() {
                 return false;
             }
@@ -138,6 +124,25 @@ impl Writer {
     pub fn stats(&self) -> WriterStats {
         WriterStats { dropped: self.shared.lock().dropped }
     }
+
+    fn start(&self, mut state: MutexGuard<'_, State>) {
+        state.started = true;
+        let shared = Arc::clone(&self.shared);
+        // The thread must not take signals that belong to the program's own handlers.
+        let mut old = SigSet::empty();
+        let masked = pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::all()), Some(&mut old)).is_ok();
+        let spawned = std::thread::Builder::new().name("rgunicorn-log".into()).spawn(move || shared.run());
+        if masked {
+            let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&old), None);
+        }
+        if spawned.is_err() {
+            // No thread to be had: write here rather than lose the line.
+            state.started = false;
+            let bytes = std::mem::take(&mut state.pending);
+            drop(state);
+            self.shared.write(&bytes);
+        }
+    }
 }
 
 impl Shared {
@@ -159,98 +164,41 @@ impl Shared {
             state.writing = true;
             std::mem::swap(&mut buffer, &mut state.pending);
             let lost = std::mem::take(&mut state.dropped_unreported);
-            let target = Arc::clone(&state.target);
             drop(state);
-            write_lines(&target, &buffer);
+            self.write(&buffer);
             buffer.clear();
+            // What a burst needed is given back.
+            buffer.shrink_to(KEPT);
             if lost > 0 {
-                write_lines(
-                    &target,
-                    format!("[rgunicorn] {lost} log lines dropped: the log's reader is too slow\n").as_bytes(),
-                );
+                let line = format!("[rgunicorn] {lost} log lines dropped: the log's reader is too slow\n");
+                self.write(line.as_bytes());
+            }
+        }
+    }
+
+    /// Writes everything to what is the target by now.
+    fn write(&self, bytes: &[u8]) {
+        let mut at = 0;
+        let mut target = Arc::clone(&self.lock().target);
+        while at < bytes.len() {
+            let (written, outcome) = target.write(&bytes[at..]);
+            at += written;
+            let now = Arc::clone(&self.lock().target);
+            if !Arc::ptr_eq(&now, &target) {
+                // The new one gets the line that the old one has a part of as a whole.
+                at = bytes[..at].iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+                target = now;
+            } else if outcome == Outcome::Gone {
+                self.lock().dropped += count_lines(&bytes[at..]);
+                return;
             }
         }
     }
 }
 
-/// Writes everything; on a pipe never more than [`PIPE_ATOMIC`] bytes at once, cut between lines where they fit.
-fn write_lines(target: &OwnedFd, bytes: &[u8]) {
-    let pipe = is_pipe(target);
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let end = if pipe { whole_lines(rest, PIPE_ATOMIC) } else { rest.len() };
-        match nix::unistd::write(target, &rest[..end]) {
-            Ok(0) => return,
-            Ok(written) => rest = &rest[written..],
-            Err(Errno::EINTR) => {}
-            // Somebody set O_NONBLOCK on a descriptor we share.
-            Err(Errno::EAGAIN) => {
-                let mut waits = [PollFd::new(target.as_fd(), PollFlags::POLLOUT)];
-                let _ = poll(&mut waits, PollTimeout::from(1000u16));
-            }
-            Err(Errno::ENOSPC | Errno::EDQUOT) => std::thread::sleep(Duration::from_millis(200)),
-            // EPIPE, EIO, EBADF: nobody reads it any more.
-            Err(_) => return,
-        }
-    }
-}
-
-fn is_pipe(target: &OwnedFd) -> bool {
-    nix::sys::stat::fstat(target).is_ok_and(|stat| {
-        (stat.st_mode & nix::sys::stat::SFlag::S_IFMT.bits()) == nix::sys::stat::SFlag::S_IFIFO.bits()
-    })
-}
-
-/// The length of the longest run of whole lines within `limit`; a single longer line is cut at the limit.
-fn whole_lines(bytes: &[u8], limit: usize) -> usize {
-    if bytes.len() <= limit {
-        return bytes.len();
-    }
-    bytes[..limit].iter().rposition(|&b| b == b'\n').map_or(limit, |at| at + 1)
+fn count_lines(bytes: &[u8]) -> u64 {
+    bytes.iter().filter(|&&byte| byte == b'\n').count() as u64
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Read;
-
-    #[test]
-    fn nothing_is_lost_and_the_order_is_kept() {
-        let (reader, sender) = nix::unistd::pipe().unwrap();
-        let writer = Writer::new(sender);
-        let reading = std::thread::spawn(move || {
-            let mut text = String::new();
-            std::fs::File::from(reader).read_to_string(&mut text).unwrap();
-            text
-        });
-        for i in 0..20_000 {
-            writer.push(format!("line {i}\n").as_bytes());
-        }
-        assert!(writer.flush(Duration::from_secs(20)));
-        let (other, _keep) = nix::unistd::pipe().unwrap();
-        writer.reopen(other); // closes the pipe's writing end
-        let text = reading.join().unwrap();
-        let expected: String = (0..20_000).map(|i| format!("line {i}\n")).collect();
-        assert!(text == expected);
-    }
-
-    #[test]
-    fn a_target_that_nobody_reads_does_not_stop_the_caller() {
-        let (reader, sender) = nix::unistd::pipe().unwrap();
-        let writer = Writer::new(sender);
-        let line = [b'x'; 1023].iter().copied().chain([b'\n']).collect::<Vec<u8>>();
-        for _ in 0..20_000 {
-            writer.push(&line);
-        }
-        assert!(!writer.flush(Duration::from_millis(10)));
-        assert!(writer.stats().dropped > 0);
-        drop(reader);
-    }
-
-    #[test]
-    fn pipe_writes_end_at_lines() {
-        assert_eq!(whole_lines(b"ab\ncd\nef", 7), 6);
-        assert_eq!(whole_lines(b"abcdefgh", 4), 4);
-        assert_eq!(whole_lines(b"ab\n", 4), 3);
-    }
-}
+mod tests;

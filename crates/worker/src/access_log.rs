@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use rgunicorn_http::{Head, Version};
+use rgunicorn_http::{Head, Version, percent_decode_into};
 use rgunicorn_logs::{Clock, Writer, escape_into};
 
 /// A compiled format and where its lines go.
@@ -66,6 +66,8 @@ pub struct Record<'r> {
     pub fields: &'r [u8],
     /// Its `Content-Length`, which is not among them.
     pub content_length: Option<u64>,
+    /// Bytes of the path that are the script name.
+    pub script_name: usize,
     /// Body bytes sent.
     pub sent: u64,
     /// Nanoseconds from the app's call to the last byte handed to the kernel.
@@ -122,7 +124,18 @@ impl AccessLog {
                 protocol(line, record.head.version);
             }
             Atom::Method => latin1(line, method),
-            Atom::Path => latin1(line, record.head.text(record.head.path, record.bytes)),
+            Atom::Path => {
+                // PATH_INFO, as Gunicorn has it
+                let path = record.head.text(record.head.path, record.bytes);
+                let path = path.get(record.script_name..).unwrap_or(path);
+                if path.contains(&b'%') {
+                    let mut decoded = Vec::with_capacity(path.len());
+                    percent_decode_into(path, &mut decoded);
+                    latin1(line, &decoded);
+                } else {
+                    latin1(line, path);
+                }
+            }
             Atom::Query => latin1(line, record.head.text(record.head.query, record.bytes)),
             Atom::Protocol => protocol(line, record.head.version),
             Atom::Status => latin1(line, record.status.split(|&b| b == b' ').next().unwrap_or_default()),
@@ -159,7 +172,7 @@ impl<'r> Record<'r> {
                 let at = memchr::memchr(b':', line)?;
                 line[..at].eq_ignore_ascii_case(name.as_bytes()).then(|| line[at + 1..].trim_ascii())
             })
-            .last()
+            .next_back()
     }
 }
 

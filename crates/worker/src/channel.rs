@@ -1,7 +1,7 @@
 //! The forkserver's end of its link to the arbiter: whole messages, with descriptors beside them.
 
 use std::io::{IoSlice, IoSliceMut, Write as _};
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use nix::errno::Errno;
@@ -96,10 +96,7 @@ fn receive(fd: RawFd) -> Result<(Vec<u8>, Vec<OwnedFd>), Errno> {
         let mut fds = Vec::new();
         for control in message.cmsgs()? {
             if let ControlMessageOwned::ScmRights(passed) = control {
-                fds.extend(passed.into_iter().map(|fd| {
-                    // SAFETY: the kernel made this descriptor for this process with the message; nobody else has it.
-                    unsafe { OwnedFd::from_raw_fd(fd) }
-                }));
+                fds.extend(passed.into_iter().map(crate::sys::own));
             }
         }
         if message.flags.contains(MsgFlags::MSG_TRUNC) {

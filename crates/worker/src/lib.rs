@@ -12,6 +12,7 @@ mod link;
 mod log_writer;
 mod sys;
 mod title;
+mod wakeup;
 mod wsgi;
 
 use pyo3::prelude::*;
@@ -28,6 +29,7 @@ fn _rgunicorn(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(sys::socket_name, module)?)?;
     module.add_function(wrap_pyfunction!(sys::exit_within, module)?)?;
     module.add_class::<channel::Channel>()?;
+    module.add_class::<wakeup::WakeupFd>()?;
     module.add_class::<log_writer::LogWriter>()?;
     module.add_class::<link::Link>()?;
     module.add_class::<engine::Engine>()?;

@@ -219,6 +219,7 @@ fn feed(expected: &Value) -> Feed {
         options,
         trusted: is_listed("forwarded_allow_ips"),
         eof: expected["eof"].as_bool().unwrap_or(false),
+        idle: false,
         proxy: Rules { mode, allowed: is_listed("proxy_allow_ips"), permit_unknown: false },
     }
 }

@@ -31,8 +31,10 @@ proptest! {
     /// Anything at all, under any settings. The rules that `Feed` holds the decoder to are part of this.
     #[test]
     fn cuts_change_nothing(input in hostile(), (options, trusted) in options(), eof: bool, cuts in cuts()) {
-        let feed = Feed { options, trusted, eof, ..Feed::default() };
+        let mut feed = Feed { options, trusted, eof, ..Feed::default() };
         let whole = feed.whole(&input);
+        prop_assert_eq!(&feed.run(pieces(&input, &cuts)), &whole);
+        feed.idle = true;
         prop_assert_eq!(&feed.run(pieces(&input, &cuts)), &whole);
         prop_assert_eq!(&feed.bytewise(&input), &whole);
     }

@@ -71,6 +71,8 @@ pub struct Feed {
     pub trusted: bool,
     /// The peer closes after the last piece.
     pub eof: bool,
+    /// The connection goes idle after each piece.
+    pub idle: bool,
     /// Whether a PROXY header is looked for first.
     pub proxy: Rules,
 }
@@ -100,6 +102,9 @@ impl Feed {
             }
             if !take_events(&mut decoder, &mut buffer, &mut transcript) {
                 return transcript;
+            }
+            if self.idle {
+                decoder.release();
             }
         }
         if self.eof {

@@ -18,8 +18,9 @@ use crate::wsgi::PeerObjects;
 pub const OUT_LIMIT: usize = 1024 * 1024;
 /// Bytes of a request body that are read before the app is called; the rest is read as the app asks for it.
 pub const BODY_LIMIT: usize = 1024 * 1024;
-/// What is read and thrown away of a connection that is being closed.
-const LINGER_BYTES: usize = 64 * 1024;
+/// What is read and thrown away of a connection that is being closed: an upload that the app did not want. Time bounds it
+/// too.
+const LINGER_BYTES: usize = 16 * 1024 * 1024;
 
 static SERIAL: AtomicU64 = AtomicU64::new(1);
 

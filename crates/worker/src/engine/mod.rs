@@ -194,10 +194,10 @@ impl Engine {
                 pulse: shared.pulse.clone(),
             },
         )?;
-        let rewatch = bridge.getattr(py, "rewatch")?;
+        let wakeup = (bridge.getattr(py, "wakeup")?.extract(py)?, bridge.getattr(py, "wakeup_fd")?.extract(py)?);
         shared.thread.store(crate::sys::thread_id(), Ordering::Relaxed);
         let shared = Arc::clone(shared);
-        py.detach(move || serve::Serving::new(shared, gateway, bridge, rewatch).run())
+        py.detach(move || serve::Serving::new(shared, gateway, bridge, wakeup).run())
     }
 
     /// Whether a line of this format can be made without Python.

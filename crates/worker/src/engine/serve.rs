@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -14,6 +14,7 @@ use super::Shared;
 use super::conn::{BODY_LIMIT, Conn, PendingHead, Phase, Read};
 use super::poll::Wake;
 use crate::sys::now;
+use crate::wakeup::WakeupFd;
 use crate::wsgi::{After, Gateway, Request};
 
 /// Bytes read at once.
@@ -40,8 +41,8 @@ pub struct Serving {
     gateway: Gateway,
     /// The Python side of the worker.
     bridge: Py<PyAny>,
-    /// Makes the wake-up pipe Python's again.
-    rewatch: Py<PyAny>,
+    /// What stands for `signal.set_wakeup_fd`, and the descriptor that it is to have.
+    wakeup: (Py<WakeupFd>, RawFd),
     buffer: Vec<u8>,
     recycle_asked: bool,
     accept_after: u64,
@@ -83,12 +84,12 @@ struct Window {
 
 impl Serving {
     /// For this thread.
-    pub fn new(shared: Arc<Shared>, gateway: Gateway, bridge: Py<PyAny>, rewatch: Py<PyAny>) -> Self {
+    pub fn new(shared: Arc<Shared>, gateway: Gateway, bridge: Py<PyAny>, wakeup: (Py<WakeupFd>, RawFd)) -> Self {
         Serving {
             shared,
             gateway,
             bridge,
-            rewatch,
+            wakeup,
             buffer: vec![0; READ_SIZE],
             recycle_asked: false,
             accept_after: 0,
@@ -120,7 +121,6 @@ impl Serving {
             self.shared.pulse.beat();
             self.shared.set_waiting(false);
             self.take(&wakes);
-            let served = self.gateway.served();
             while let Some(conn) = self.shared.table.next() {
                 self.drive(conn);
                 self.between_requests()?;
@@ -128,18 +128,19 @@ impl Serving {
                     break;
                 }
             }
-            self.sweep();
-            // A signal that comes from here on leaves a byte in the pipe, or interrupts the wait.
-            if self.gateway.served() != served || wakes.contains(&Wake::Signal) {
+            let swept = self.sweep();
+            // A signal leaves a byte in the pipe, or interrupts the wait, unless the app gave Python another descriptor. The
+            // look now and then is for code that does so from C, unseen.
+            if wakes.contains(&Wake::Signal) || self.wakeup.0.get().taken() || swept {
                 self.look_at_signals()?;
             }
         }
     }
 
-    /// Runs Python's signal handlers. Code that the app ran (asyncio.run does) may have left Python without our pipe.
+    /// Runs Python's signal handlers.
     fn look_at_signals(&self) -> PyResult<()> {
         Python::attach(|py| {
-            self.rewatch.bind(py).call0()?;
+            self.wakeup.0.get().set(py, self.wakeup.1)?;
             py.check_signals()
         })
     }
@@ -294,8 +295,8 @@ impl Serving {
         });
     }
 
-    /// Once a second: connections whose time is over, and listeners that were set aside.
-    fn sweep(&mut self) {
+    /// Twice a second, then true: connections whose time is over. Always: listeners that were set aside.
+    fn sweep(&mut self) -> bool {
         let now = now();
         let room = self.shared.table.open() < self.shared.options.worker_connections;
         if !self.shared.sets.listens()
@@ -307,7 +308,7 @@ impl Serving {
             let _ = self.shared.sets.listen(&self.shared.listeners);
         }
         if now - self.last_sweep < 500_000_000 {
-            return;
+            return false;
         }
         self.last_sweep = now;
         self.gateway.look_at_access_log();
@@ -319,6 +320,7 @@ impl Serving {
             }
             self.close(conn);
         }
+        true
     }
 
     /// Does for a connection what can be done now, then lets it wait or closes it.

@@ -129,6 +129,7 @@ impl Table {
     }
 
     /// Takes out all connections whose wait has ended (`deadline <= now`), or for which `also` says so.
+    #[allow(clippy::vec_box, reason = "connections stay where they are; only their boxes move")]
     pub fn expired(&self, now: u64, also: impl Fn(&Conn) -> bool) -> Vec<Box<Conn>> {
         let mut inner = self.lock();
         let due: Vec<u64> = inner
@@ -142,6 +143,7 @@ impl Table {
     }
 
     /// Takes out all connections that nobody has in hand: the engine ends.
+    #[allow(clippy::vec_box, reason = "as above")]
     pub fn drain(&self) -> Vec<Box<Conn>> {
         let mut inner = self.lock();
         let mut all: Vec<Box<Conn>> = Vec::new();

@@ -45,6 +45,8 @@ pub struct Keys {
     /// By [`Name`].
     known: Vec<Option<Py<PyString>>>,
     fields: HashMap<Vec<u8>, Py<PyString>, FxBuildHasher>,
+    /// Bytes of the last request's path that were its script name.
+    pub script_name_length: usize,
 }
 
 /// What of a request the environ is made from.
@@ -127,6 +129,7 @@ impl Keys {
             methods: methods.iter().map(|method| (method.as_bytes(), key(method))).collect(),
             known: known_keys(py),
             fields: HashMap::default(),
+            script_name_length: 0,
         }
     }
 
@@ -191,6 +194,7 @@ impl Keys {
         }
         self.set_request(environ, parts)?;
         let mut path = parts.path;
+        self.script_name_length = script_name.len();
         if !script_name.is_empty() {
             path = path.strip_prefix(&*script_name).ok_or(Refused::ScriptName)?;
             set(environ, &self.script_name, latin1(py, &script_name)?.as_any())?;

@@ -212,7 +212,7 @@ impl Exchange {
             self.head(state, &mut head, None);
         }
         let data = state.clip(data);
-        if !state.dead && !(head.is_empty() && data.is_empty()) {
+        if !(state.dead || head.is_empty() && data.is_empty()) {
             let result = match state.plan {
                 BodyPlan::Chunked if !data.is_empty() => {
                     chunk_head(data.len(), &mut head);
@@ -397,6 +397,13 @@ impl State {
         };
         self.sent += data.len() as u64;
         data
+    }
+
+    /// What the log says of a request whose body was invalid.
+    pub fn bad_body_line(&self) -> Option<String> {
+        let error = self.bad_body.as_ref()?;
+        let peer = self.conn.as_ref().and_then(|conn| conn.peer).map(|peer| peer.ip().to_string());
+        Some(format!("Invalid request from ip={}: {error}", peer.unwrap_or_default()))
     }
 
     /// The app failed before anything was sent: what the response is instead. `timed_out`: the sentinel sent one.

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
-use pyo3::exceptions::{PyAssertionError, PyStopIteration, PyTypeError};
+use pyo3::exceptions::{PyAssertionError, PyOSError, PyStopIteration, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyIterator, PyList, PyString, PyTuple};
 use rgunicorn_http::Version;
@@ -522,10 +522,11 @@ impl Gateway {
             if tuple.len() == 1 {
                 return self.respond_single(py, &tuple.get_item(0)?);
             }
-        } else if let Ok(file) = body.cast_exact::<FileWrapper>() {
-            if self.sendfile && self.respond_file(py, file.get())? {
-                return Ok(Called::Done);
-            }
+        } else if let Ok(file) = body.cast_exact::<FileWrapper>()
+            && self.sendfile
+            && self.respond_file(py, file.get())?
+        {
+            return Ok(Called::Done);
         }
         for item in PyIterator::from_object(body)? {
             let item = item?;
@@ -611,6 +612,14 @@ impl Gateway {
     }
 
     fn log_failure(&self, py: Python<'_>, slot: &Option<Box<Conn>>, request: &Request<'_>, error: &PyErr) {
+        if error.is_instance_of::<PyOSError>(py)
+            && let Some(line) = self.exchange.lock().bad_body_line()
+        {
+            // The client's fault, not the app's: one line, as for any other invalid request.
+            let told = self.bridge.bind(py).call_method1("warn", (line,));
+            self.note(py, told);
+            return;
+        }
         let text = {
             let state = self.exchange.lock();
             let conn = slot.as_ref().or(state.conn.as_ref());
@@ -621,7 +630,7 @@ impl Gateway {
             })
         };
         let (method, target) = text.unwrap_or_default();
-        let told = self.bridge.bind(py).call_method1("request_failed", (method, target, error.value(py)));
+        let told = self.bridge.bind(py).call_method1("request_failed", (method, target, with_traceback(py, error)));
         self.note(py, told);
     }
 
@@ -638,7 +647,7 @@ impl Gateway {
             },
         };
         if let Err(error) = closed {
-            let told = self.bridge.bind(py).call_method1("close_failed", (error.value(py),));
+            let told = self.bridge.bind(py).call_method1("close_failed", (with_traceback(py, &error),));
             self.note(py, told);
         }
     }
@@ -736,6 +745,7 @@ impl Gateway {
             status: &state.app.status,
             fields: &state.app.fields,
             content_length: state.app.content_length,
+            script_name: self.keys.script_name_length,
             sent: state.sent,
             took,
         });
@@ -745,6 +755,15 @@ impl Gateway {
     pub fn served(&self) -> u64 {
         self.served
     }
+}
+
+/// The exception, with its traceback in place: before 3.12 that is kept apart until somebody catches it in Python.
+fn with_traceback<'py>(py: Python<'py>, error: &PyErr) -> Bound<'py, PyAny> {
+    let value = error.value(py).clone().into_any();
+    if let Some(traceback) = error.traceback(py) {
+        let _ = value.setattr("__traceback__", traceback);
+    }
+    value
 }
 
 fn as_bytes<'b>(item: &'b Bound<'_, PyAny>) -> PyResult<&'b [u8]> {

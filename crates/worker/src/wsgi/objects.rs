@@ -181,7 +181,14 @@ impl Write {
         let bytes = data
             .cast::<PyBytes>()
             .map_err(|_| PyTypeError::new_err(format!("write() takes bytes, not {}", type_name(data))))?;
-        if self.exchange.lock().stage == Stage::Unset {
+        let (unset, over) = {
+            let state = self.exchange.lock();
+            (state.stage == Stage::Unset, state.conn.is_none())
+        };
+        if over {
+            return Err(PyOSError::new_err("the request of this write() is over"));
+        }
+        if unset {
             return Err(PyAssertionError::new_err("write() before start_response()"));
         }
         let bytes = bytes.as_bytes();
