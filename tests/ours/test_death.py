@@ -71,7 +71,7 @@ def test_workers_of_another_user_too(start):
     """setuid takes the parent-death signal away."""
     if os.geteuid() != 0:
         pytest.skip("needs root")
-    server = start("--user", "nobody", "--group", "nogroup", "process:app")
+    server = start("--user", "nobody", "--group", "nogroup", "process:app", conf="import json\n")
     assert server.get().json["uid"][0] != 0
     for pid in kill_arbiter(server):
         assert processes.wait_gone(pid, ORPHANS_END_WITHIN), processes.command_line(pid)
