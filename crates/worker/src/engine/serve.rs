@@ -16,7 +16,8 @@ use crate::sys::now;
 use crate::wakeup::WakeupFd;
 use crate::wsgi::{After, Gateway, Request};
 
-/// How long a client may take for a request's head and buffered body, once something has come or the connection is new.
+/// How long a client may take for a request's head, from its first byte or the connection's beginning on, and for each
+/// piece of a buffered body.
 pub const HEAD_LIMIT_NS: u64 = 30_000_000_000;
 /// How long a finished response may take to a client that takes no byte.
 const WRITE_LIMIT_NS: u64 = 60_000_000_000;
@@ -384,8 +385,9 @@ impl Serving {
                             self.shared.pulse.slot.count_bytes(count as u64, 0);
                         }
                         Read::Empty => {
-                            let begun = !window.is_empty() || conn.head.is_some();
-                            if begun && !conn.begun {
+                            // A head has its time as a whole; a body has it anew with each piece that comes.
+                            let in_body = conn.head.is_some();
+                            if in_body || !(conn.begun || window.is_empty()) {
                                 conn.begun = true;
                                 conn.deadline = now() + HEAD_LIMIT_NS;
                             }

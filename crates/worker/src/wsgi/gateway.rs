@@ -113,7 +113,9 @@ impl Gateway {
     /// Serves one request. Called detached.
     pub fn run(&mut self, mut conn: Box<Conn>, request: &mut Request<'_>) -> (Box<Conn>, After) {
         let started = now();
-        let pulse = self.exchange.pulse.clone();
+        // The exchange in hand at the end may be another one: see `renew`. They share their pulse.
+        let begun = Arc::clone(&self.exchange);
+        let pulse = &begun.pulse;
         let head = conn.decoder.head();
         let (target, method) = (head.text(head.target, request.bytes), head.text(head.method, request.bytes));
         pulse.slot.begin(0, started, method, target);
