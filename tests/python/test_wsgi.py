@@ -575,7 +575,7 @@ def test_garbage(start):
     client = arbiter.connect()
     client.close()
     assert arbiter.get().status == 200
-    assert "Invalid request from ip=127.0.0.1: " in arbiter.output()
+    arbiter.wait_for(lambda: arbiter.output().count("Invalid request from ip=127.0.0.1: ") == 6)
 
 
 def test_pre_request_changes_what_the_app_sees(start):
