@@ -266,6 +266,8 @@ def test_silence_is_told_with_stacks_and_answered(start):
         "import time\ndef stuck_here(): time.sleep(30)\n"
         "def app(e, s):\n    if e['PATH_INFO'] == '/slow': stuck_here()\n    s('200 OK', []); return [b'x']",
         config="def worker_abort(worker): print('abort', worker.alive, flush=True)",
+        accesslog="access.log",
+        access_log_format="%(U)s %(s)s %(b)s",
         timeout=1,
     )
     assert arbiter.get("/").status == 200
@@ -279,6 +281,10 @@ def test_silence_is_told_with_stacks_and_answered(start):
     worker.says("bye")
     assert worker.wait() == 1
     assert arbiter.stdout() == "abort False\n"
+    assert [line.split() for line in arbiter.file("access.log").splitlines()] == [
+        ["/", "200", "1"],
+        ["/slow", "504", "0"],
+    ]
 
 
 def test_stacks_come_with_the_gil_held(start):

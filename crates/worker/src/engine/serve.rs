@@ -261,8 +261,9 @@ impl Serving {
                         Some((conn, Step::Park))
                     }
                 },
+                // Read to the end also after a hang-up: a close with input unread is a reset.
                 Phase::Lingering { .. } => {
-                    let over = conn.hangup || conn.linger();
+                    let over = conn.linger();
                     Some((conn, if over { Step::Close } else { Step::Park }))
                 }
             };

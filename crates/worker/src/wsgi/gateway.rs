@@ -368,6 +368,9 @@ impl Gateway {
             }
         }
         let timed_out = !self.exchange.pulse.in_flight.claim();
+        if timed_out {
+            state.fail(true);
+        }
         if state.short() && !state.dead && matches!(called, Called::Done | Called::Whole) && !state.is_head {
             state.keep_alive = false;
         }

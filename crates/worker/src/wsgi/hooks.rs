@@ -115,8 +115,9 @@ impl Gateway {
         let elapsed_us = (now() - started) / 1000;
         let (shot, status, fields, sent, sent_head) = {
             let mut state = self.exchange.lock();
-            if matches!(called, Called::Failed) && state.stage != Stage::Sent {
-                state.fail(self.exchange.pulse.in_flight.timed_out());
+            let timed_out = self.exchange.pulse.in_flight.timed_out();
+            if timed_out || (matches!(called, Called::Failed) && state.stage != Stage::Sent) {
+                state.fail(timed_out);
             }
             let shot = state.conn.as_ref().map(|conn| Snapshot::of(conn, request.bytes));
             let length = state.app.content_length.map(|length| format!("Content-Length: {length}\r\n"));
