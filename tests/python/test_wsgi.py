@@ -517,9 +517,10 @@ def test_gunicorn_socket(start):
             client.close()
             raise StopIteration
         """,
+        accesslog="-",
     )
     client = arbiter.connect()
-    client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    client.sendall(b"GET /raw HTTP/1.1\r\nHost: a\r\n\r\n")
     read_until(client, b"raw:")
     client.sendall(b"ping")
     assert read_all(client) == b"ping"
@@ -527,6 +528,8 @@ def test_gunicorn_socket(start):
     peer.sendall(b"GET /peer HTTP/1.1\r\nHost: a\r\n\r\n")
     response = Response(read_all(peer))
     assert eval(response.body) == peer.getsockname() and response.headers["connection"] == "close"
+    arbiter.wait_for(lambda: "GET /peer" in arbiter.stdout())
+    assert "/raw" not in arbiter.stdout()
 
 
 def test_kept_objects_reach_no_later_request(start):

@@ -387,6 +387,9 @@ impl Gateway {
 
     fn log_access(&self, access: &AccessLog, conn: &Conn, bytes: &[u8], took: u64) {
         let state = self.exchange.lock();
+        if state.app.status.is_empty() {
+            return; // ended without a response, by an app that has taken the socket
+        }
         let head = conn.decoder.head();
         access.write(&Record {
             head,
