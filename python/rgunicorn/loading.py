@@ -6,6 +6,9 @@ import importlib
 import sys
 from typing import Any
 
+#: Gunicorn's other worker classes.
+_NOT_YET = ("asgi", "gevent", "gevent_pywsgi", "gevent_wsgi", "tornado")
+
 
 def import_app(uri: str) -> Any:
     """The application that `module[:expression]` names. The expression is a name, or a call of one with literals."""
@@ -64,6 +67,8 @@ def load_class(uri: Any, default: str = "gunicorn.workers.sync.SyncWorker", sect
         return uri
     from gunicorn.workers import SUPPORTED_WORKERS
 
+    if uri in _NOT_YET and uri not in SUPPORTED_WORKERS:
+        raise RuntimeError(f"worker class {uri!r} is not built yet: only sync is")
     try:
         if uri.startswith("egg:"):
             distribution, _, name = uri[len("egg:") :].rpartition("#")
