@@ -220,10 +220,10 @@ class Forkserver:
         server = self.server
         if server is None:
             return
-        worker = server.WORKERS.pop(order["pid"], None)
+        worker = server.WORKERS.pop(order["pid"], None) or _orphan(server, order)
         status = order["status"]
         boot_failure = os.WIFEXITED(status) and os.WEXITSTATUS(status) in (3, 4)
-        if worker is not None and not boot_failure:
+        if not boot_failure:
             self._logged("child_exit", server.cfg.child_exit, server, worker)
 
     def on_num_workers(self, order: dict[str, Any], fds: list[int]) -> None:
@@ -374,6 +374,15 @@ def _import_all() -> None:
         worker,
         worker_process,
     )
+
+
+def _orphan(server: Any, order: dict[str, Any]) -> Any:
+    """Stands for a worker whose forkserver died before it: what hooks ask of it is its pid."""
+    from .worker import Worker
+
+    worker = Worker(order["age"], server.pid, [], server.app, server.timeout / 2.0, server.cfg, server.log)
+    worker.pid = order["pid"]
+    return worker
 
 
 def _nothing(sig: int, frame: Any) -> None:
