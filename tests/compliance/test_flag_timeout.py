@@ -25,7 +25,7 @@ def app(environ, start_response):
 """
 
 
-TIMED_OUT = ["WORKER TIMEOUT", "Error handling request", "/stuck", "exited with code", "was sent"]
+TIMED_OUT = ["Python stacks", "Request in hand", "WORKER TIMEOUT", "Error handling request", "/stuck", "exited with code", "was sent"]
 
 
 @pytest.fixture

@@ -81,14 +81,15 @@ def test_term_while_a_request_body_is_read(start, launcher):
             return [body]
         """,
     )
-    body = b"x" * 200_000
+    # More than is read before the app is called.
+    body = b"x" * 4_000_000
     server = start("app:app")
     with server.connect() as connection:
-        connection.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body)).send(body[:100_000])
+        connection.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body)).send(body[:2_000_000])
         server.events.until("in")
         server.send_signal(signal.SIGTERM)
         server.stderr.find("Handling signal: term")
-        connection.send(body[100_000:])
+        connection.send(body[2_000_000:])
         assert connection.response().body == body
     assert server.wait() == 0
 

@@ -13,6 +13,13 @@ def child_exit(server, worker): tell("gone", worker.pid)
 """
 
 
+def booted(server):
+    """The pid of the one worker, which serves: before that its death would be a boot that failed."""
+    pid = server.events.until("booted")[1]
+    server.get()
+    return pid
+
+
 def test_ttin_adds_one(start):
     server = start("hello:app", conf=CONF)
     first = server.events.until("booted")[1]
@@ -58,7 +65,7 @@ def test_they_are_logged(start):
 
 def test_a_killed_worker_is_replaced(start):
     server = start("hello:app", conf=CONF, allowed=["was sent SIGKILL"])
-    first = server.events.until("booted")[1]
+    first = booted(server)
     server.send_signal(signal.SIGKILL, first)
     server.stderr.find(rf"Worker \(pid:{first}\) was sent SIGKILL!")
     assert server.events.until("booted")[1] != first
@@ -68,7 +75,7 @@ def test_a_killed_worker_is_replaced(start):
 def test_again_and_again(start):
     server = start("hello:app", conf=CONF, allowed=["was sent SIGKILL"])
     for _ in range(4):
-        server.send_signal(signal.SIGKILL, server.events.until("booted")[1])
+        server.send_signal(signal.SIGKILL, booted(server))
     server.events.until("booted")
     assert server.get().status == 200
 
@@ -77,7 +84,7 @@ def test_again_and_again(start):
 def test_other_deaths_are_named(start, number):
     """A signal that the worker does not handle ends it, and is named."""
     server = start("hello:app", conf=CONF, allowed=["was sent"])
-    first = server.events.until("booted")[1]
+    first = booted(server)
     if server.ours and number == signal.SIGUSR2:
         # `pkill -USR2` hits workers too: ours do nothing then.
         server.send_signal(number, first)

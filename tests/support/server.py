@@ -108,6 +108,9 @@ class Server:
         """Waits for its end: the exit code (negative: the signal that killed it)."""
         if not processes.wait_gone(self.pid, timeout):
             raise AssertionError(f"{self.program} still runs after {timeout} s; its processes: {self.describe()}")
+        # What it wrote is complete now, unless somebody else still holds the pipes.
+        self.stdout.close(timeout=1.0)
+        self.stderr.close(timeout=1.0)
         return self._process.wait()
 
     def wait_family(self, timeout: float = PATIENCE) -> None:
@@ -171,6 +174,10 @@ class Server:
             elif (code := self._process.wait()) not in ((0,) if self.ours else (0, -signal.SIGTERM)):
                 # Gunicorn dies by a signal that comes before its handlers are set.
                 problems.append(f"it exited {code} on TERM")
+        left = self.family()
+        for pid in left:
+            # Helpers of the app's that end because their pipe does, such as multiprocessing's tracker.
+            processes.wait_gone(pid, timeout=2.0)
         left = self.family()
         if left:
             problems.append(f"processes left: {self.describe()}")
