@@ -26,7 +26,7 @@ def pre_fork(server, worker):
 def post_fork(server, worker):
     import os
     assert worker.pid == os.getpid() and worker.ppid == os.getppid() == server.pid
-    note("post_fork", worker._id, worker.app.callable, worker.wsgi)
+    note("post_fork", worker._id, worker.app.callable, getattr(worker, "wsgi", None))
 def post_worker_init(worker):
     note("post_worker_init", worker.wsgi is worker.app.callable, worker.booted)
 def worker_exit(server, worker):

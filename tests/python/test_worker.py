@@ -401,7 +401,7 @@ def test_a_loop_of_its_own(start):
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("gevent", "worker class 'gevent' is not built yet"),
+        ("asgi", "worker class 'asgi' is not built yet"),
         ("nonsense", "class uri 'nonsense' invalid or not found"),
         ("no.such.Class", "class uri 'no.such.Class' invalid or not found"),
     ],
