@@ -25,7 +25,8 @@ fn check(feed: &Feed, request: &Request) {
     let is_token = |text: &[u8]| {
         !text.is_empty() && text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
     };
-    let count = |wanted: &str| request.fields.iter().filter(|(name, _)| name.0.eq_ignore_ascii_case(wanted.as_bytes())).count();
+    let count =
+        |wanted: &str| request.fields.iter().filter(|(name, _)| name.0.eq_ignore_ascii_case(wanted.as_bytes())).count();
     assert!(is_token(&request.method.0));
     assert!(request.target.0.iter().all(u8::is_ascii_graphic));
     assert!(request.fields.len() <= feed.options.limit_request_fields);

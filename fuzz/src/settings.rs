@@ -21,7 +21,8 @@ pub fn take(data: &[u8]) -> Option<(Feed, &[u8])> {
     options.permit_unconventional_http_version = door(3);
     options.casefold_http_method = door(4);
     options.require_host = door(5);
-    options.header_map = [HeaderMap::Drop, HeaderMap::Refuse, HeaderMap::Dangerous, HeaderMap::Drop][usize::from(more & 3)];
+    options.header_map =
+        [HeaderMap::Drop, HeaderMap::Refuse, HeaderMap::Dangerous, HeaderMap::Drop][usize::from(more & 3)];
     if more & 4 != 0 {
         options.forwarder_headers = vec!["*".to_owned()];
     }

@@ -59,7 +59,7 @@ class WSGIApplication(Application):
     def load_wsgiapp(self) -> Any:
         import gunicorn.util
 
-        return gunicorn.util.import_app(self.app_uri)
+        return gunicorn.util.import_app(self.app_uri or "")
 
     def load_pasteapp(self) -> Any:
         from .loading import load_paste_app

@@ -90,7 +90,7 @@ class Bridge:
                 if name == "Content-Length":
                     response.response_length = int(value)
         response.sent, response.headers_sent = sent, head_sent
-        if log:
+        if log and status:
             from datetime import timedelta
 
             try:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from . import values
 from .values import LIVE
@@ -242,7 +243,9 @@ def build(configure: dict[str, Any], live: dict[str, Any]) -> Config:
         elif name in _COMMA_LISTS:
             setting.value = setting.default = _comma_list(value)
         cfg.settings[name] = setting
-    cfg._address = [tuple(item) if isinstance(item, list) else item for item in map(values.from_wire, configure["address"])]
+    cfg._address = [
+        tuple(item) if isinstance(item, list) else item for item in map(values.from_wire, configure["address"])
+    ]
     cfg._worker_class_str = configure["worker_class"]
     cfg._proc_name = configure["proc_name"]
     return cfg

@@ -52,9 +52,7 @@ def _run_file(name: str) -> dict[str, Any]:
         if os.path.splitext(name)[1] in (".py", ".pyc"):
             spec = spec_from_file_location("__config__", name)
         else:
-            print(
-                "!!!\n!!! WARNING: configuration file should have a valid Python extension.\n!!!", file=sys.stderr
-            )
+            print("!!!\n!!! WARNING: configuration file should have a valid Python extension.\n!!!", file=sys.stderr)
             spec = spec_from_file_location("__config__", name, loader=SourceFileLoader("__config__", name))
         assert spec is not None and spec.loader is not None
         module = module_from_spec(spec)
@@ -91,7 +89,9 @@ def _class_of(key: str, value: Any) -> Any:
 
 def _exited(name: str, error: SystemExit) -> ConfigFailed:
     code, message = exit_status(error)
-    return ConfigFailed(f"config file {name} called exit({'' if error.code is None else repr(error.code)}){message}", "", code)
+    return ConfigFailed(
+        f"config file {name} called exit({'' if error.code is None else repr(error.code)}){message}", "", code
+    )
 
 
 def exit_status(error: SystemExit) -> tuple[int, str]:

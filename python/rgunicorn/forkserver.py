@@ -220,10 +220,10 @@ class Forkserver:
         server = self.server
         if server is None:
             return
-        worker = server.WORKERS.pop(order["pid"], None)
+        worker = server.WORKERS.pop(order["pid"], None) or _orphan(server, order)
         status = order["status"]
         boot_failure = os.WIFEXITED(status) and os.WEXITSTATUS(status) in (3, 4)
-        if worker is not None and not boot_failure:
+        if not boot_failure:
             self._logged("child_exit", server.cfg.child_exit, server, worker)
 
     def on_num_workers(self, order: dict[str, Any], fds: list[int]) -> None:
@@ -260,7 +260,9 @@ class Forkserver:
         if len(fds) != 4 + order["listeners"]:
             raise ValueError(f"a fork order with {len(fds)} descriptors")
         link, scoreboard, stacks, arbiter, *listening = fds
-        sockets = [Listener(address, fd) for address, fd in zip(self._addresses(len(listening)), listening)]
+        sockets = [
+            Listener(address, fd) for address, fd in zip(self._addresses(len(listening)), listening, strict=True)
+        ]
         server.worker_age = order["age"]
         server.LISTENERS = sockets
         try:
@@ -301,7 +303,9 @@ class Forkserver:
         self.threads_named = True
         names = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
         names += [f"{count - len(names)} not started by Python"] if count > len(names) else []
-        self.server.log.warning("Forking workers while other threads run, which they will not have: %s", ", ".join(names))
+        self.server.log.warning(
+            "Forking workers while other threads run, which they will not have: %s", ", ".join(names)
+        )
 
     def _ready(self, what: str) -> Any:
         if self.server is None:
@@ -345,6 +349,17 @@ class Forkserver:
 
 def _import_all() -> None:
     """All of the package, so that a later change on disk can't mix two versions in one process."""
+    import gunicorn.app.base  # noqa: F401
+    import gunicorn.app.wsgiapp  # noqa: F401
+    import gunicorn.arbiter  # noqa: F401
+    import gunicorn.config  # noqa: F401
+    import gunicorn.errors  # noqa: F401
+    import gunicorn.glogging  # noqa: F401
+    import gunicorn.http.wsgi  # noqa: F401
+    import gunicorn.util  # noqa: F401
+    import gunicorn.workers.gthread  # noqa: F401
+    import gunicorn.workers.sync  # noqa: F401
+
     from . import (  # noqa: F401
         application,
         bridge,
@@ -359,16 +374,15 @@ def _import_all() -> None:
         worker,
         worker_process,
     )
-    import gunicorn.app.base  # noqa: F401
-    import gunicorn.app.wsgiapp  # noqa: F401
-    import gunicorn.arbiter  # noqa: F401
-    import gunicorn.config  # noqa: F401
-    import gunicorn.errors  # noqa: F401
-    import gunicorn.glogging  # noqa: F401
-    import gunicorn.http.wsgi  # noqa: F401
-    import gunicorn.util  # noqa: F401
-    import gunicorn.workers.gthread  # noqa: F401
-    import gunicorn.workers.sync  # noqa: F401
+
+
+def _orphan(server: Any, order: dict[str, Any]) -> Any:
+    """Stands for a worker whose forkserver died before it: what hooks ask of it is its pid."""
+    from .worker import Worker
+
+    worker = Worker(order["age"], server.pid, [], server.app, server.timeout / 2.0, server.cfg, server.log)
+    worker.pid = order["pid"]
+    return worker
 
 
 def _nothing(sig: int, frame: Any) -> None:

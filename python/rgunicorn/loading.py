@@ -6,6 +6,10 @@ import importlib
 import sys
 from typing import Any
 
+#: Gunicorn's other worker classes.
+#: They serve WSGI apps too: until they are built, sync stands in, and the daemon says so in a warning.
+_STOOD_IN_FOR = ("gevent", "gevent_pywsgi", "gevent_wsgi", "tornado")
+
 
 def import_app(uri: str) -> Any:
     """The application that `module[:expression]` names. The expression is a name, or a call of one with literals."""
@@ -64,6 +68,11 @@ def load_class(uri: Any, default: str = "gunicorn.workers.sync.SyncWorker", sect
         return uri
     from gunicorn.workers import SUPPORTED_WORKERS
 
+    if section == "gunicorn.workers" and uri not in SUPPORTED_WORKERS:
+        if uri in _STOOD_IN_FOR:
+            uri = "sync"
+        elif uri == "asgi":
+            raise RuntimeError("worker class 'asgi' is not built yet: only WSGI applications are served")
     try:
         if uri.startswith("egg:"):
             distribution, _, name = uri[len("egg:") :].rpartition("#")

@@ -209,7 +209,7 @@ class Logger:
             "p": f"<{os.getpid()}>",
         }
         for suffix, fields in (("i", getattr(req, "headers", req)), ("o", resp.headers), ("e", environ)):
-            pairs = fields.items() if hasattr(fields, "items") else fields
+            pairs: Any = fields.items() if hasattr(fields, "items") else fields
             atoms.update({"{%s}%s" % (name.lower(), suffix): value for name, value in pairs})
         return atoms
 
@@ -268,7 +268,7 @@ class Logger:
         else:
             handler = logging.FileHandler(output)
         handler.setFormatter(fmt)
-        handler._gunicorn = True  # type: ignore[attr-defined]
+        handler.__dict__["_gunicorn"] = True
         log.addHandler(handler)
 
     def _get_gunicorn_handler(self, log: logging.Logger) -> logging.Handler | None:

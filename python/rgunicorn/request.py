@@ -124,4 +124,6 @@ def fill_environ(environ: dict[str, Any], request: Any, unix: bool) -> None:
     if unix:
         name, colon, port = host.partition(":") if not host.endswith("]") else (host, "", "")
         environ["SERVER_NAME"] = name
-        environ["SERVER_PORT"] = port if colon else {"http": "80", "https": "443"}.get(request.scheme, "") if host else ""
+        environ["SERVER_PORT"] = (
+            port if colon else {"http": "80", "https": "443"}.get(request.scheme, "") if host else ""
+        )

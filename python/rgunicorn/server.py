@@ -20,6 +20,9 @@ class Arbiter:
     LISTENERS: list[Any] = []
     WORKERS: dict[int, Any] = {}
 
+    #: The arbiter's; hooks that run before `on_starting` find none.
+    pid: int
+
     SIGNALS = [getattr(signal, "SIG" + name) for name in "HUP QUIT INT TERM TTIN TTOU USR1 USR2 WINCH".split()]
     SIG_NAMES = {
         getattr(signal, name): name[3:].lower() for name in dir(signal) if name[:3] == "SIG" and name[3] != "_"

@@ -25,6 +25,6 @@ class Finder:
 def install() -> None:
     """Takes the place; a `gunicorn` that somebody (sitecustomize, a .pth file) imported before goes."""
     if Finder not in sys.meta_path:
-        sys.meta_path.insert(0, Finder)  # type: ignore[arg-type]
+        sys.meta_path.insert(0, Finder)
         for name in [name for name in sys.modules if name == "gunicorn" or name.startswith("gunicorn.")]:
             del sys.modules[name]

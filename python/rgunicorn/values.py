@@ -21,12 +21,15 @@ LIVE = Live()
 def to_wire(value: Any) -> dict[str, Any]:
     """What the daemon is told of a value. What cannot leave the interpreter is `live`."""
     plain = _plain(value, 0)
-    return plain if plain is not None else {"kind": "live", "value": {"shown": shown_live(value), "arity": arity(value)}}
+    return (
+        plain if plain is not None else {"kind": "live", "value": {"shown": shown_live(value), "arity": arity(value)}}
+    )
 
 
 def from_wire(value: dict[str, Any]) -> Any:
     """The value that the daemon sent; [`LIVE`] for one that never left."""
-    kind, inner = value["kind"], value.get("value")
+    kind = value["kind"]
+    inner: Any = value.get("value")
     if kind == "list":
         return [from_wire(item) for item in inner]
     if kind == "map":

@@ -59,6 +59,9 @@ class Worker:
 
     PIPE: Any = ()
 
+    #: The application, once it is loaded.
+    wsgi: Any
+
     _engine: Any = None
     _place: Place | None = None
     _exit_code = 0
@@ -75,7 +78,6 @@ class Worker:
         self.booted = False
         self.aborted = False
         self.reloader = None
-        self.wsgi: Any = None
         self.max_requests = sys.maxsize
         if cfg.max_requests > 0:
             self.max_requests = cfg.max_requests + _jitter(cfg.max_requests_jitter)

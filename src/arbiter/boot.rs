@@ -186,8 +186,6 @@ impl Core {
         }
         match &self.phase {
             Phase::Booting => {
-                // What fails here is a failure even if the interpreter called it a success (`sys.exit(0)` in a file).
-                let exit = if exit == Exit::Done { Exit::Failure } else { exit };
                 self.out.push(Action::Complain(message.to_owned()));
                 self.fail_start(exit, now);
             }

@@ -42,7 +42,8 @@ impl Core {
                 if let Some(status) = self.fleet.greet(age, pid, boot_until) {
                     self.worker_ended(age, status, now);
                 } else if stopping {
-                    self.dismiss_late_comer(age);
+                    // It holds no request, and cannot take one any more.
+                    self.quit(age, now);
                 }
             }
             WorkerSays::Ready => self.worker_ready(age, now),
@@ -169,8 +170,9 @@ impl Core {
         match status {
             Status::Exited(0) => self.log(Level::Debug, format!("{name} exited")),
             Status::Exited(code) => self.log(Level::Error, format!("{name} exited with code {code}.")),
-            Status::Signaled(libc::SIGTERM) => self.log(Level::Info, format!("{name} was sent SIGTERM!")),
-            Status::Signaled(libc::SIGKILL) if !killed_by_us => {
+            _ if status.by_term() => self.log(Level::Info, format!("{name} was sent SIGTERM!")),
+            _ if status.by_kill() && killed_by_us => self.log(Level::Debug, format!("{name} was killed")),
+            _ if status.by_kill() => {
                 self.log(Level::Error, format!("{name} was sent SIGKILL! Perhaps out of memory?"));
             }
             Status::Signaled(signal) => self.log(Level::Warning, format!("{name} was sent {}!", name_of(signal))),

@@ -73,7 +73,7 @@ impl Core {
     }
 
     /// Tells a worker to leave at once.
-    fn quit(&mut self, age: u64, now: Duration) {
+    pub(super) fn quit(&mut self, age: u64, now: Duration) {
         let until = match &self.phase {
             Phase::Stopping(ending) | Phase::Leaving(ending) => ending.until,
             Phase::Booting | Phase::Running => now + HURRY,
@@ -86,11 +86,6 @@ impl Core {
         if let Some(pid) = worker.pid {
             self.out.push(Action::Signal { pid, what: Kill::Quit });
         }
-    }
-
-    /// A worker that said hello after the stop had begun: it holds no request.
-    pub(super) fn dismiss_late_comer(&mut self, age: u64) {
-        self.kill(age);
     }
 
     /// A second INT or QUIT.

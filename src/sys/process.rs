@@ -30,6 +30,16 @@ pub enum Status {
 }
 
 impl Status {
+    /// By SIGKILL.
+    pub fn by_kill(self) -> bool {
+        self == Status::Signaled(libc::SIGKILL)
+    }
+
+    /// By SIGTERM.
+    pub fn by_term(self) -> bool {
+        self == Status::Signaled(libc::SIGTERM)
+    }
+
     /// As wait(2) encodes it, for Python's `os.WIFEXITED` and the like.
     pub fn raw(self) -> i32 {
         match self {

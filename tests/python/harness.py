@@ -21,34 +21,103 @@ EXTENSION = os.environ.get("RGUNICORN_EXTENSION", str(ROOT / "target/debug/lib_r
 LIMIT = 20.0
 
 DEFAULTS: dict[str, Any] = {
-    "config": "./gunicorn.conf.py", "wsgi_app": None, "bind": ["127.0.0.1:8000"], "backlog": 2048, "workers": 1,
-    "worker_class": "sync", "threads": 1, "worker_connections": 1000, "max_requests": 0, "max_requests_jitter": 0,
-    "timeout": 30, "graceful_timeout": 30, "keepalive": 2, "limit_request_line": 4094, "limit_request_fields": 100,
-    "limit_request_field_size": 8190, "reload": False, "reload_engine": "auto", "reload_extra_files": [], "spew": False,
-    "check_config": False, "print_config": False, "preload_app": False, "sendfile": None, "reuse_port": False,
-    "chdir": "", "daemon": False, "raw_env": [], "pidfile": None, "worker_tmp_dir": None, "user": os.geteuid(),
-    "group": os.getegid(), "umask": 0, "initgroups": False, "tmp_upload_dir": None,
-    "secure_scheme_headers": {
-        "X-FORWARDED-PROTOCOL": "ssl", "X-FORWARDED-PROTO": "https", "X-FORWARDED-SSL": "on"
-    },
-    "forwarded_allow_ips": ["127.0.0.1", "::1"], "accesslog": None, "disable_redirect_access_to_syslog": False,
-    "access_log_format": '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"', "errorlog": "-",
-    "loglevel": "info", "capture_output": False, "logger_class": "gunicorn.glogging.Logger", "logconfig": None,
-    "logconfig_dict": {}, "logconfig_json": None, "syslog_addr": "udp://localhost:514", "syslog": False,
-    "syslog_prefix": None, "syslog_facility": "user", "enable_stdio_inheritance": False, "statsd_host": None,
-    "dogstatsd_tags": "", "statsd_prefix": "", "enable_backlog_metric": False, "proc_name": None,
-    "default_proc_name": "app:app", "pythonpath": None, "paste": None, "proxy_protocol": "off",
-    "proxy_allow_ips": ["127.0.0.1", "::1"], "keyfile": None, "certfile": None, "ssl_version": 2, "cert_reqs": 0,
-    "ca_certs": None, "suppress_ragged_eofs": True, "do_handshake_on_connect": False, "ciphers": None,
-    "raw_paste_global_conf": [], "permit_obsolete_folding": False, "strip_header_spaces": False,
-    "permit_unconventional_http_method": False, "permit_unconventional_http_version": False,
-    "casefold_http_method": False, "forwarder_headers": ["SCRIPT_NAME", "PATH_INFO"], "header_map": "drop",
+    "config": "./gunicorn.conf.py",
+    "wsgi_app": None,
+    "bind": ["127.0.0.1:8000"],
+    "backlog": 2048,
+    "workers": 1,
+    "worker_class": "sync",
+    "threads": 1,
+    "worker_connections": 1000,
+    "max_requests": 0,
+    "max_requests_jitter": 0,
+    "timeout": 30,
+    "graceful_timeout": 30,
+    "keepalive": 2,
+    "limit_request_line": 4094,
+    "limit_request_fields": 100,
+    "limit_request_field_size": 8190,
+    "reload": False,
+    "reload_engine": "auto",
+    "reload_extra_files": [],
+    "spew": False,
+    "check_config": False,
+    "print_config": False,
+    "preload_app": False,
+    "sendfile": None,
+    "reuse_port": False,
+    "chdir": "",
+    "daemon": False,
+    "raw_env": [],
+    "pidfile": None,
+    "worker_tmp_dir": None,
+    "user": os.geteuid(),
+    "group": os.getegid(),
+    "umask": 0,
+    "initgroups": False,
+    "tmp_upload_dir": None,
+    "secure_scheme_headers": {"X-FORWARDED-PROTOCOL": "ssl", "X-FORWARDED-PROTO": "https", "X-FORWARDED-SSL": "on"},
+    "forwarded_allow_ips": ["127.0.0.1", "::1"],
+    "accesslog": None,
+    "disable_redirect_access_to_syslog": False,
+    "access_log_format": '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"',
+    "errorlog": "-",
+    "loglevel": "info",
+    "capture_output": False,
+    "logger_class": "gunicorn.glogging.Logger",
+    "logconfig": None,
+    "logconfig_dict": {},
+    "logconfig_json": None,
+    "syslog_addr": "udp://localhost:514",
+    "syslog": False,
+    "syslog_prefix": None,
+    "syslog_facility": "user",
+    "enable_stdio_inheritance": False,
+    "statsd_host": None,
+    "dogstatsd_tags": "",
+    "statsd_prefix": "",
+    "enable_backlog_metric": False,
+    "proc_name": None,
+    "default_proc_name": "app:app",
+    "pythonpath": None,
+    "paste": None,
+    "proxy_protocol": "off",
+    "proxy_allow_ips": ["127.0.0.1", "::1"],
+    "keyfile": None,
+    "certfile": None,
+    "ssl_version": 2,
+    "cert_reqs": 0,
+    "ca_certs": None,
+    "suppress_ragged_eofs": True,
+    "do_handshake_on_connect": False,
+    "ciphers": None,
+    "raw_paste_global_conf": [],
+    "permit_obsolete_folding": False,
+    "strip_header_spaces": False,
+    "permit_unconventional_http_method": False,
+    "permit_unconventional_http_version": False,
+    "casefold_http_method": False,
+    "forwarder_headers": ["SCRIPT_NAME", "PATH_INFO"],
+    "header_map": "drop",
     "root_path": "",
 }
 CALLABLES = {
-    "on_starting": 1, "on_reload": 1, "when_ready": 1, "pre_fork": 2, "post_fork": 2, "post_worker_init": 1,
-    "worker_int": 1, "worker_abort": 1, "pre_exec": 1, "pre_request": 2, "post_request": 4, "child_exit": 2,
-    "worker_exit": 2, "nworkers_changed": 3, "on_exit": 1, "ssl_context": 2,
+    "on_starting": 1,
+    "on_reload": 1,
+    "when_ready": 1,
+    "pre_fork": 2,
+    "post_fork": 2,
+    "post_worker_init": 1,
+    "worker_int": 1,
+    "worker_abort": 1,
+    "pre_exec": 1,
+    "pre_request": 2,
+    "post_request": 4,
+    "child_exit": 2,
+    "worker_exit": 2,
+    "nworkers_changed": 3,
+    "on_exit": 1,
+    "ssl_context": 2,
 }
 NAMES = [*DEFAULTS, *CALLABLES]
 
@@ -154,7 +223,11 @@ class Arbiter:
         environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **(env or {})}
         self.process = subprocess.Popen(
             [python, "-c", boot, str(fd), str(ROOT / "python"), EXTENSION, " " * 200],
-            pass_fds=[fd], cwd=directory, env=environment, stdout=self.out, stderr=self.error,
+            pass_fds=[fd],
+            cwd=directory,
+            env=environment,
+            stdout=self.out,
+            stderr=self.error,
         )
         self.link.theirs.close()
         self.scoreboard = memfd("scoreboard", 8 * 68 * 16)
@@ -169,9 +242,12 @@ class Arbiter:
         if source == "file" and config is not None and not (self.directory / config).exists():
             config = None
         order: dict[str, Any] = {
-            "type": "load", "generation": 1, "argv": argv or ["/usr/bin/gunicorn", "app:app"],
+            "type": "load",
+            "generation": 1,
+            "argv": argv or ["/usr/bin/gunicorn", "app:app"],
             "config": None if config is None else {"source": source, "name": config},
-            "chdir": str(self.directory), "names": NAMES,
+            "chdir": str(self.directory),
+            "names": NAMES,
         }
         self.link.send(order)
         return self.link.receive()
@@ -191,17 +267,28 @@ class Arbiter:
         if plain["accesslog"] is not None:
             target = plain["accesslog"]
             fds.append(
-                os.dup(self.out.fileno()) if target == "-"
+                os.dup(self.out.fileno())
+                if target == "-"
                 else os.open(self.directory / target, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
             )
         name = plain["worker_class"]
         self.link.send(
             {
-                "type": kind, "settings": merged, "callables": CALLABLES,
-                "address": [wired(["127.0.0.1", 8000])], "app_uri": "app:app", "chdir": str(self.directory),
-                "worker_class": name if isinstance(name, str) else "sync", "proc_name": "app:app",
-                "arbiter_pid": os.getpid(), "num_workers": plain["workers"], "first": True, "replacement": False,
-                "has_error_log": has_error, "has_access_log": plain["accesslog"] is not None, **more,
+                "type": kind,
+                "settings": merged,
+                "callables": CALLABLES,
+                "address": [wired(["127.0.0.1", 8000])],
+                "app_uri": "app:app",
+                "chdir": str(self.directory),
+                "worker_class": name if isinstance(name, str) else "sync",
+                "proc_name": "app:app",
+                "arbiter_pid": os.getpid(),
+                "num_workers": plain["workers"],
+                "first": True,
+                "replacement": False,
+                "has_error_log": has_error,
+                "has_access_log": plain["accesslog"] is not None,
+                **more,
             },
             fds,
         )
@@ -296,7 +383,9 @@ class Arbiter:
         client.connect(listener.getsockname())
         return client
 
-    def get(self, path: str = "/", *headers: str, method: str = "GET", body: bytes = b"", version: str = "1.1") -> Response:
+    def get(
+        self, path: str = "/", *headers: str, method: str = "GET", body: bytes = b"", version: str = "1.1"
+    ) -> Response:
         client = self.connect()
         lines = [f"{method} {path} HTTP/{version}", "Host: test", "Connection: close", *headers]
         if body:

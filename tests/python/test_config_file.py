@@ -99,7 +99,12 @@ def test_arity_is_counted_as_gunicorn_counts(start):
     )
     counted = {name: value["value"]["value"]["arity"] for name, value in told.items()}
     assert counted == {
-        "on_starting": 1, "post_fork": 2, "when_ready": 1, "post_request": 1, "pre_fork": 2, "worker_int": 2,
+        "on_starting": 1,
+        "post_fork": 2,
+        "when_ready": 1,
+        "post_request": 1,
+        "pre_fork": 2,
+        "worker_int": 2,
         "logger_class": 0,
     }
     assert told["logger_class"]["value"]["value"]["shown"] == "<C()>"

@@ -26,7 +26,7 @@ def pre_fork(server, worker):
 def post_fork(server, worker):
     import os
     assert worker.pid == os.getpid() and worker.ppid == os.getppid() == server.pid
-    note("post_fork", worker._id, worker.app.callable, worker.wsgi)
+    note("post_fork", worker._id, worker.app.callable, getattr(worker, "wsgi", None))
 def post_worker_init(worker):
     note("post_worker_init", worker.wsgi is worker.app.callable, worker.booted)
 def worker_exit(server, worker):
@@ -76,7 +76,15 @@ def test_preload_comes_before_on_starting(start):
     arbiter.boot()
     arbiter.fork()
     seen = [line.split()[0] for line in lines(arbiter)]
-    assert seen == ["nworkers_changed", "loading", "on_starting", "when_ready", "pre_fork", "post_fork", "post_worker_init"]
+    assert seen == [
+        "nworkers_changed",
+        "loading",
+        "on_starting",
+        "when_ready",
+        "pre_fork",
+        "post_fork",
+        "post_worker_init",
+    ]
     assert arbiter.get().body == b"x"
 
 
@@ -127,7 +135,13 @@ def test_settings_that_hooks_change_are_reported(start):
         "workers": {"kind": "int", "value": 3},
         "bind": {"kind": "list", "value": [{"kind": "str", "value": "127.0.0.1:9"}]},
     }
-    assert lines(arbiter) == ["ValueError", "AttributeError", "ValueError", "TypeError", "3 [('127.0.0.1', 9)] True /k.pem"]
+    assert lines(arbiter) == [
+        "ValueError",
+        "AttributeError",
+        "ValueError",
+        "TypeError",
+        "3 [('127.0.0.1', 9)] True /k.pem",
+    ]
 
 
 @pytest.mark.parametrize("stage", ["nworkers_changed", "on_starting", "preload"])
@@ -211,8 +225,12 @@ def test_dotted_hooks_and_their_arity(start):
     arbiter = start(hooks="def good(server): print('ready')\ndef bad(): pass")
     arbiter.boot(settings={"when_ready": "hooks.good"})
     assert arbiter.stdout() == "ready\n"
-    for name, why in [("hooks.bad", "Value must have an arity of: 1"), ("hooks.none", "Can not load 'none'"),
-                      ("nowhere.x", "No module named 'nowhere'"), ("plain", "is not import string")]:
+    for name, why in [
+        ("hooks.bad", "Value must have an arity of: 1"),
+        ("hooks.none", "Can not load 'none'"),
+        ("nowhere.x", "No module named 'nowhere'"),
+        ("plain", "is not import string"),
+    ]:
         arbiter.configure(settings={"when_ready": name})
         failed = arbiter.expect("failed")
         assert failed["stage"] == "configure" and why in failed["message"] and "when_ready" in failed["message"], failed

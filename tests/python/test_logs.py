@@ -30,10 +30,11 @@ ATOMS = "%(h)s|%(l)s|%(u)s|%(r)s|%(m)s|%(U)s|%(q)s|%(H)s|%(s)s|%(b)s|%(B)s|%(f)s
 
 def test_default_format(start):
     arbiter, _ = serve(start, accesslog="-")
-    arbiter.get("/path?q=1", "Referer: r\"r", "User-Agent: agent")
+    arbiter.get("/path?q=1", 'Referer: r"r', "User-Agent: agent")
     (line,) = access(arbiter)
     assert re.fullmatch(
-        r'127\.0\.0\.1 - - \[\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] "GET /path\?q=1 HTTP/1\.1" 201 5 "r\\"r" "agent"', line
+        r'127\.0\.0\.1 - - \[\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] "GET /path\?q=1 HTTP/1\.1" 201 5 "r\\"r" "agent"',
+        line,
     ), line
 
 
@@ -41,21 +42,26 @@ def test_default_format(start):
 def test_atoms_are_the_same_either_way(start, slow):
     config = "from gunicorn.glogging import Logger\nclass Own(Logger):\n    def access(self, *a): super().access(*a)\nlogger_class = Own"
     arbiter, _ = serve(start, config=config if slow else None, accesslog="-", access_log_format=ATOMS)
-    arbiter.get("/a%20b?q=%41", "X-In: one", "X-IN: two", "Authorization: Basic dXNlcjpwYXNz", "User-Agent: a\tb\x85\xe9\"")
+    arbiter.get(
+        "/a%20b?q=%41", "X-In: one", "X-IN: two", "Authorization: Basic dXNlcjpwYXNz", 'User-Agent: a\tb\x85\xe9"'
+    )
     (line,) = access(arbiter)
     assert line == (
-        "127.0.0.1|-|user|GET /a%20b?q=%41 HTTP/1.1|GET|/a b|q=%41|HTTP/1.1|201|5|5|-|a\\x09b\\x85é\\\"|two|abc|-|-|100%"
+        '127.0.0.1|-|user|GET /a%20b?q=%41 HTTP/1.1|GET|/a b|q=%41|HTTP/1.1|201|5|5|-|a\\x09b\\x85é\\"|two|abc|-|-|100%'
     )
 
 
-@pytest.mark.parametrize("config", [
-    "import logging\ndef post_worker_init(worker): worker.log.access_log.addFilter(lambda record: False)",
-    "import logging\nclass F(logging.Filter):\n    def filter(self, record): return False\n"
-    "def on_starting(server): server.log.access_log.addFilter(F())",
-    "import logging\ndef post_fork(server, worker): logging.getLogger('gunicorn.access').handlers[0].addFilter(lambda r: 0)",
-    "def post_fork(server, worker): worker.log.access_log.setLevel(40)",
-    "from gunicorn.glogging import Logger\nclass Quiet(Logger):\n    def access(self, *args): pass\nlogger_class = Quiet",
-])
+@pytest.mark.parametrize(
+    "config",
+    [
+        "import logging\ndef post_worker_init(worker): worker.log.access_log.addFilter(lambda record: False)",
+        "import logging\nclass F(logging.Filter):\n    def filter(self, record): return False\n"
+        "def on_starting(server): server.log.access_log.addFilter(F())",
+        "import logging\ndef post_fork(server, worker): logging.getLogger('gunicorn.access').handlers[0].addFilter(lambda r: 0)",
+        "def post_fork(server, worker): worker.log.access_log.setLevel(40)",
+        "from gunicorn.glogging import Logger\nclass Quiet(Logger):\n    def access(self, *args): pass\nlogger_class = Quiet",
+    ],
+)
 def test_filters_and_classes_have_their_say(start, config):
     arbiter, worker = serve(start, config=config, accesslog="-")
     for _ in range(3):
@@ -140,17 +146,17 @@ def test_a_logger_class_that_sets_up_nothing(start):
     arbiter, _ = serve(
         start,
         config="from gunicorn.glogging import Logger\nclass Own(Logger):\n    def setup(self, cfg): self.error_logger = None\n"
-               "logger_class = Own",
+        "logger_class = Own",
     )
     assert arbiter.get().status == 201
 
 
 def test_no_request_forges_a_line(start):
-    arbiter, _ = serve(start, accesslog="-", access_log_format='%(r)s %(a)s %(u)s')
+    arbiter, _ = serve(start, accesslog="-", access_log_format="%(r)s %(a)s %(u)s")
     arbiter.get("/", "User-Agent: x\ty\x9b31m", "Authorization: Basic YQpiOmM=")
     arbiter.get("/", "User-Agent: \x85\xff")
     first, second = access(arbiter, 2)
-    assert first == 'GET / HTTP/1.1 x\\x09y\\x9b31m a\\x0ab'
+    assert first == "GET / HTTP/1.1 x\\x09y\\x9b31m a\\x0ab"
     assert second == "GET / HTTP/1.1 \\x85\xff -"
 
 
@@ -185,7 +191,8 @@ def test_error_log_file_level_and_wsgi_errors(start):
     arbiter, worker = serve(
         start,
         "import sys\ndef app(e, s):\n    e['wsgi.errors'].write('to errors\\n'); print('to stderr', file=sys.stderr)\n    1/0",
-        errorlog="error.log", loglevel="ERROR",
+        errorlog="error.log",
+        loglevel="ERROR",
     )
     arbiter.get()
     worker.retire()
@@ -197,7 +204,10 @@ def test_error_log_file_level_and_wsgi_errors(start):
 
 def test_capture_output(start):
     arbiter, worker = serve(
-        start, "import os\nos.system('echo from a program')\nprint('printed')\n" + HELLO, errorlog="error.log", capture_output=True
+        start,
+        "import os\nos.system('echo from a program')\nprint('printed')\n" + HELLO,
+        errorlog="error.log",
+        capture_output=True,
     )
     worker.retire()
     worker.wait()
@@ -213,7 +223,8 @@ def test_tracebacks_drive_no_terminal(start):
 
 
 def test_failed_requests_are_logged_with_what_the_client_got(start):
-    arbiter, _ = serve(start, "def app(e, s):\n    s('200 OK', []); raise ValueError", accesslog="-", access_log_format="%(s)s %(b)s")
+    arbiter, _ = serve(
+        start, "def app(e, s):\n    s('200 OK', []); raise ValueError", accesslog="-", access_log_format="%(s)s %(b)s"
+    )
     arbiter.get()
     assert access(arbiter) == ["500 0"]
-

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 
 import pytest
@@ -64,8 +67,15 @@ def test_app_that_exits_while_it_loads(start):
 @pytest.mark.parametrize(
     ("uri", "ok"),
     [
-        ("app:make()", True), ("app:make('x', loud=True)", True), ("app", False), ("app:make(1, 2, 3)", False),
-        ("app:make(name)", False), ("app:a.b", False), ("app:a.b()", False), ("app:(", False), ("app:inner()", False),
+        ("app:make()", True),
+        ("app:make('x', loud=True)", True),
+        ("app", False),
+        ("app:make(1, 2, 3)", False),
+        ("app:make(name)", False),
+        ("app:a.b", False),
+        ("app:a.b()", False),
+        ("app:(", False),
+        ("app:inner()", False),
         ("app.py", False),
     ],
 )
@@ -117,7 +127,7 @@ def test_post_fork_replaces_the_app(start):
     arbiter, _ = serve(
         start,
         config="def post_fork(server, worker):\n    inner = worker.app.wsgi\n"
-               "    worker.app.wsgi = lambda: lambda e, s: [b'replaced ' + inner()(e, s)[0]]",
+        "    worker.app.wsgi = lambda: lambda e, s: [b'replaced ' + inner()(e, s)[0]]",
     )
     assert arbiter.get().body == b"replaced hello"
 
@@ -178,8 +188,8 @@ def test_signals_get_through_where_the_app_takes_the_wakeup_fd(start):
         "import asyncio\nasync def f(): await asyncio.sleep(0)\n"
         "def app(e, s):\n    asyncio.run(f()); s('200 OK', []); return [b'x']",
         config="import signal\ndef post_worker_init(worker):\n"
-               "    old = signal.getsignal(signal.SIGTERM)\n"
-               "    signal.signal(signal.SIGTERM, lambda *a: (print('wrapped', flush=True), old(*a)))",
+        "    old = signal.getsignal(signal.SIGTERM)\n"
+        "    signal.signal(signal.SIGTERM, lambda *a: (print('wrapped', flush=True), old(*a)))",
     )
     for count in range(1, 20):
         assert arbiter.get().status == 200
@@ -256,6 +266,8 @@ def test_silence_is_told_with_stacks_and_answered(start):
         "import time\ndef stuck_here(): time.sleep(30)\n"
         "def app(e, s):\n    if e['PATH_INFO'] == '/slow': stuck_here()\n    s('200 OK', []); return [b'x']",
         config="def worker_abort(worker): print('abort', worker.alive, flush=True)",
+        accesslog="access.log",
+        access_log_format="%(U)s %(s)s %(b)s",
         timeout=1,
     )
     assert arbiter.get("/").status == 200
@@ -269,6 +281,10 @@ def test_silence_is_told_with_stacks_and_answered(start):
     worker.says("bye")
     assert worker.wait() == 1
     assert arbiter.stdout() == "abort False\n"
+    assert [line.split() for line in arbiter.file("access.log").splitlines()] == [
+        ["/", "200", "1"],
+        ["/slow", "504", "0"],
+    ]
 
 
 def test_stacks_come_with_the_gil_held(start):
@@ -382,8 +398,14 @@ def test_a_loop_of_its_own(start):
     assert "in run" in worker.stacks_text()
 
 
-@pytest.mark.parametrize(("name", "why"), [("nonsense", "class uri 'nonsense' invalid or not found"),
-                                           ("no.such.Class", "class uri 'no.such.Class' invalid or not found")])
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("asgi", "worker class 'asgi' is not built yet"),
+        ("nonsense", "class uri 'nonsense' invalid or not found"),
+        ("no.such.Class", "class uri 'no.such.Class' invalid or not found"),
+    ],
+)
 def test_unknown_worker_classes(start, name, why):
     arbiter = start()
     arbiter.expect("hello")
@@ -498,7 +520,9 @@ def test_descriptors_of_a_worker(start):
     counts = []
     for _ in range(3):
         worker = arbiter.fork()
-        names = sorted(os.readlink(f"/proc/{worker.pid}/fd/{fd}").split(":")[0] for fd in os.listdir(f"/proc/{worker.pid}/fd"))
+        names = sorted(
+            os.readlink(f"/proc/{worker.pid}/fd/{fd}").split(":")[0] for fd in os.listdir(f"/proc/{worker.pid}/fd")
+        )
         counts.append(names)
     assert counts[0] == counts[1] == counts[2]
     # stdio, link and listener; no link of the forkserver's
@@ -506,6 +530,47 @@ def test_descriptors_of_a_worker(start):
     held = len(os.listdir(f"/proc/{arbiter.process.pid}/fd"))
     arbiter.fork()
     arbiter.wait_for(lambda: len(os.listdir(f"/proc/{arbiter.process.pid}/fd")) == held)
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_without_its_arbiter_everything_ends(python, tmp_path, busy):
+    """kill -9: the worker's sentinel sees it, whatever the app does, and the port is free."""
+    (tmp_path / "app.py").write_text(
+        "import re\ndef app(e, s):\n    s('200 OK', [])\n"
+        "    return [b'x'] if e['PATH_INFO'] == '/' else re.match('(a+)+$', 'a' * 60 + 'b')\n"
+    )
+    script = (
+        "import sys, pathlib\nfrom harness import Arbiter\n"
+        "arbiter = Arbiter(sys.argv[1], pathlib.Path(sys.argv[2]))\narbiter.boot()\nworker = arbiter.fork()\n"
+        "print(arbiter.process.pid, worker.pid, arbiter.listeners[0].getsockname()[1], flush=True)\nsys.stdin.read()"
+    )
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # orphans come to this process
+    here = os.path.dirname(__file__)
+    arbiter = subprocess.Popen(
+        [sys.executable, "-c", script, python, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=here,
+    )
+    assert arbiter.stdout
+    forkserver, worker, port = map(int, arbiter.stdout.readline().split())
+    if busy:
+        client = socket.create_connection(("127.0.0.1", port))
+        client.sendall(b"GET /busy HTTP/1.1\r\nHost: a\r\n\r\n")
+        stat = f"/proc/{worker}/stat"
+        used = lambda: int(open(stat).read().rsplit(")", 1)[1].split()[11])  # noqa: E731
+        before, until = used(), time.monotonic() + LIMIT
+        while used() < before + 5 and time.monotonic() < until:
+            time.sleep(0.01)
+    arbiter.kill()
+    arbiter.wait()
+    began = time.monotonic()
+    for pid in (forkserver, worker):
+        os.waitpid(pid, 0)
+    assert time.monotonic() - began < LIMIT
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")

@@ -141,9 +141,10 @@ impl Facts {
     }
 }
 
-/// RFC 9110, section 8.6: digits and nothing else. Bounded so that it fits in a signed number too.
+/// RFC 9110, section 8.6: digits and nothing else. Bounded so that it fits in a signed number too, and in zeros before
+/// it: some readers refuse what has over 20 digits.
 fn content_length(value: &[u8]) -> Option<u64> {
-    if value.is_empty() {
+    if value.is_empty() || value.len() > 20 {
         return None;
     }
     value.iter().try_fold(0u64, |length, byte| {
@@ -205,6 +206,8 @@ mod tests {
             ("0", Some(0)),
             ("5", Some(5)),
             ("00005", Some(5)),
+            ("00000000000000000005", Some(5)),
+            ("000000000000000000005", None),
             ("9223372036854775807", Some(i64::MAX as u64)),
             ("9223372036854775808", None),
             ("99999999999999999999999", None),

@@ -273,6 +273,6 @@ fn basic_user(value: &[u8]) -> Option<String> {
         return None;
     }
     let decoded = BASE64_STANDARD.decode(credentials.trim_ascii()).ok()?;
-    let text = String::from_utf8_lossy(&decoded).into_owned();
+    let text = String::from_utf8(decoded).ok()?;
     text.split_once(':').map(|(user, _)| user.to_owned()).filter(|user| !user.is_empty())
 }

@@ -4,12 +4,14 @@
 //! holds the shared listeners (EPOLLEXCLUSIVE), the signals' wake-up pipe, the link to the arbiter and, nested in it, the
 //! connections' set. Event loops wait on the connections' set alone ([`Engine::fileno`]).
 
+mod accept;
 mod conn;
 mod options;
 mod poll;
 mod sentinel;
 mod serve;
 mod table;
+mod window;
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};

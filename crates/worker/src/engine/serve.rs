@@ -1,43 +1,34 @@
 //! The loop of a serving thread: wait, take what is ready, run it.
 
-use std::io;
-use std::net::SocketAddr;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use pyo3::prelude::*;
-use rgunicorn_http::{Decoder, Error as HttpError, Event};
+use rgunicorn_http::{Error as HttpError, Event};
 use rgunicorn_wire::WorkerSays;
 
 use super::Shared;
 use super::conn::{BODY_LIMIT, Conn, PendingHead, Phase, Read};
 use super::poll::Wake;
+use super::window::{READ_SIZE, Window};
 use crate::sys::now;
 use crate::wakeup::WakeupFd;
 use crate::wsgi::{After, Gateway, Request};
 
-/// Bytes read at once.
-const READ_SIZE: usize = 64 * 1024;
-/// How long a client may take for a request's head and buffered body, once something has come or the connection is new.
-const HEAD_LIMIT_NS: u64 = 30_000_000_000;
+/// How long a client may take for a request's head, from its first byte or the connection's beginning on, and for each
+/// piece of a buffered body.
+pub const HEAD_LIMIT_NS: u64 = 30_000_000_000;
 /// How long a finished response may take to a client that takes no byte.
 const WRITE_LIMIT_NS: u64 = 60_000_000_000;
 /// How long a connection lingers after an error answer.
 const LINGER_NS: u64 = 2_000_000_000;
 /// A waiting thread looks around at least this often (ms): a worker that went busy or died may have swallowed a wake-up.
 const IDLE_WAIT_MS: u16 = 1000;
-/// How long no connection is accepted when descriptors have run out.
-const NO_DESCRIPTORS_NS: u64 = 100_000_000;
-/// Connections accepted at a wake by the only worker there is.
-const ACCEPT_BATCH: usize = 16;
-
-/// Connections taken from a queue in one go when the whole server stops.
-const DRAIN_BATCH: usize = 1024;
 
 /// One thread's serving.
 pub struct Serving {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     gateway: Gateway,
     /// The Python side of the worker.
     bridge: Py<PyAny>,
@@ -45,7 +36,7 @@ pub struct Serving {
     wakeup: (Py<WakeupFd>, RawFd),
     buffer: Vec<u8>,
     recycle_asked: bool,
-    accept_after: u64,
+    pub(super) accept_after: u64,
     last_sweep: u64,
     retire_until: Option<u64>,
 }
@@ -72,14 +63,6 @@ struct Ready {
 enum Head {
     InBuffer { start: usize, end: usize },
     Copied(Vec<u8>),
-}
-
-/// The bytes read and not yet parsed: the thread's buffer, or the connection's own when something was left in it.
-struct Window {
-    data: Vec<u8>,
-    start: usize,
-    end: usize,
-    own: bool,
 }
 
 impl Serving {
@@ -190,19 +173,6 @@ impl Serving {
         self.shared.table.open() == 0
     }
 
-    /// Takes what waits in the listeners' queues: nobody else will.
-    fn drain_listeners(&mut self) {
-        for index in 0..self.shared.listeners.len() {
-            for _ in 0..DRAIN_BATCH {
-                match crate::sys::accept(self.shared.listeners[index].fd) {
-                    Ok((fd, peer)) => self.admit(fd, index, peer),
-                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                    Err(_) => break,
-                }
-            }
-        }
-    }
-
     fn wait_ms(&self) -> u16 {
         match self.retire_until {
             Some(until) => ((until.saturating_sub(now()) / 1_000_000) as u16).clamp(1, 50),
@@ -240,56 +210,7 @@ impl Serving {
         }
     }
 
-    fn accept(&mut self, index: usize) {
-        if self.shared.retire.load(Ordering::Relaxed) || now() < self.accept_after {
-            return;
-        }
-        let batch = if self.shared.options.num_workers <= 1 { ACCEPT_BATCH } else { 1 };
-        for _ in 0..batch {
-            let (fd, peer) = match crate::sys::accept(self.shared.listeners[index].fd) {
-                Ok(accepted) => accepted,
-                Err(error) => return self.accept_failed(&error),
-            };
-            self.admit(fd, index, peer);
-            if self.shared.table.open() >= self.shared.options.worker_connections {
-                self.shared.sets.stop_listening(&self.shared.listeners);
-                return;
-            }
-        }
-    }
-
-    fn admit(&self, fd: OwnedFd, listener: usize, peer: Option<SocketAddr>) {
-        let open = self.shared.table.opened();
-        self.shared.pulse.slot.count_connection(1, open as u64);
-        let trusted = self.shared.options.trust.trusts(peer.map(|peer| peer.ip()));
-        let mut decoder = Decoder::new(Arc::clone(&self.shared.options.http));
-        decoder.set_trusted(trusted);
-        let mut conn = Conn::new(fd, listener, peer, trusted, decoder);
-        conn.deadline = now() + HEAD_LIMIT_NS;
-        self.shared.table.push_fresh(conn);
-    }
-
-    fn accept_failed(&mut self, error: &io::Error) {
-        match error.raw_os_error() {
-            Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
-                if self.accept_after == 0 {
-                    self.warn(&format!("cannot accept connections: {error}; going on with those that are open"));
-                }
-                // The connection stays in the queue: without a pause the loop would spin on it.
-                self.accept_after = now() + NO_DESCRIPTORS_NS;
-                self.shared.sets.stop_listening(&self.shared.listeners);
-            }
-            // The arbiter has shut the listener down: it would be reported as readable for ever.
-            Some(libc::EINVAL | libc::EBADF) => {
-                self.accept_after = u64::MAX;
-                self.shared.sets.stop_listening(&self.shared.listeners);
-            }
-            // Errors of the connection that was to be accepted (accept(2)): it is gone.
-            _ => {}
-        }
-    }
-
-    fn warn(&self, text: &str) {
+    pub(super) fn warn(&self, text: &str) {
         Python::attach(|py| {
             let _ = self.bridge.bind(py).call_method1("warn", (text,));
         });
@@ -340,8 +261,9 @@ impl Serving {
                         Some((conn, Step::Park))
                     }
                 },
+                // Read to the end also after a hang-up: a close with input unread is a reset.
                 Phase::Lingering { .. } => {
-                    let over = conn.hangup || conn.linger();
+                    let over = conn.linger();
                     Some((conn, if over { Step::Close } else { Step::Park }))
                 }
             };
@@ -464,8 +386,9 @@ impl Serving {
                             self.shared.pulse.slot.count_bytes(count as u64, 0);
                         }
                         Read::Empty => {
-                            let begun = !window.is_empty() || conn.head.is_some();
-                            if begun && !conn.begun {
+                            // A head has its time as a whole; a body has it anew with each piece that comes.
+                            let in_body = conn.head.is_some();
+                            if in_body || !(conn.begun || window.is_empty()) {
                                 conn.begun = true;
                                 conn.deadline = now() + HEAD_LIMIT_NS;
                             }
@@ -574,71 +497,4 @@ impl Serving {
 fn drain_pipe(fd: std::os::fd::RawFd) {
     let mut waste = [0u8; 256];
     while matches!(nix::unistd::read(crate::sys::borrow(fd), &mut waste), Ok(count) if count == waste.len()) {}
-}
-
-impl Window {
-    fn take(conn: &mut Conn, buffer: &mut Vec<u8>) -> Self {
-        if conn.input.is_empty() {
-            Window { data: std::mem::take(buffer), start: 0, end: 0, own: false }
-        } else {
-            let data = std::mem::take(&mut conn.input);
-            let end = data.len();
-            Window { data, start: 0, end, own: true }
-        }
-    }
-
-    fn bytes(&self) -> &[u8] {
-        &self.data[self.start..self.end]
-    }
-
-    fn is_empty(&self) -> bool {
-        self.start == self.end
-    }
-
-    /// Room to read into. What has been parsed is given up for it; an incomplete head makes the buffer grow, within the
-    /// parser's limits.
-    fn room(&mut self) -> &mut [u8] {
-        if self.is_empty() {
-            self.start = 0;
-            self.end = 0;
-        } else if self.start > 0 {
-            self.data.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.start = 0;
-        }
-        let room = if self.own { READ_SIZE / 4 } else { READ_SIZE / 2 };
-        if self.data.len() < self.end + room {
-            self.data.resize(self.end + room, 0);
-        }
-        &mut self.data[self.end..]
-    }
-
-    /// Goes on with other bytes.
-    fn refill(&mut self, bytes: Vec<u8>) {
-        if !bytes.is_empty() {
-            self.end = bytes.len();
-            self.start = 0;
-            self.data = bytes;
-            self.own = true;
-        }
-    }
-
-    /// Leaves what is unparsed with the connection, and the thread its buffer.
-    fn give_back(self, conn: &mut Option<&mut Box<Conn>>, buffer: &mut Vec<u8>) {
-        let Window { mut data, start, end, own } = self;
-        if let (Some(conn), true) = (conn.as_mut(), end > start) {
-            if own {
-                data.truncate(end);
-                data.drain(..start);
-                conn.input = data;
-                data = Vec::new();
-            } else {
-                conn.input = data[start..end].to_vec();
-            }
-        }
-        if !own || buffer.is_empty() {
-            data.resize(READ_SIZE, 0);
-            *buffer = data;
-        }
-    }
 }

@@ -303,8 +303,8 @@ impl Exchange {
         let (body, send_length) = plan(state.version, state.is_head, state.app.code, length);
         state.plan = body;
         state.left = length.unwrap_or(0);
-        // What the client still sends of its request would be taken for the next one.
-        state.keep_alive &= !state.body_open && !matches!(body, BodyPlan::UntilClose);
+        // What the client still sends of its request, or of another protocol, would be taken for the next one.
+        state.keep_alive &= !(state.body_open || matches!(body, BodyPlan::UntilClose) || state.app.code == 101);
         // As Gunicorn does: a client of HTTP/1.0 is answered in its own version.
         out.extend_from_slice(if state.version == Version::Http10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
         out.extend_from_slice(&state.app.status);

@@ -117,7 +117,7 @@ fn read_head(head: &mut AppHead, status: &Bound<'_, PyAny>, headers: &Bound<'_, 
 fn read_field(head: &mut AppHead, item: &Bound<'_, PyAny>) -> PyResult<()> {
     let (name, value) = match item.cast::<PyTuple>() {
         Ok(pair) if pair.len() == 2 => (pair.get_item(0)?, pair.get_item(1)?),
-        _ => item.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?,
+        _ => pair(item)?,
     };
     let (name, value) = (as_text(&name)?, as_text(&value)?);
     let start = head.fields.len();
@@ -163,6 +163,15 @@ fn read_field(head: &mut AppHead, item: &Bound<'_, PyAny>) -> PyResult<()> {
     }
     head.fields.extend_from_slice(b"\r\n");
     Ok(())
+}
+
+/// PEP 3333 asks for tuples; whatever can be unpacked into two will do, as in Gunicorn.
+fn pair<'py>(item: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+    let mut parts = item.try_iter()?;
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(name), Some(value), None) => Ok((name?, value?)),
+        _ => Err(PyValueError::new_err(format!("a header must be a name and a value: {}", item.repr()?))),
+    }
 }
 
 fn as_text<'p, 'py>(part: &'p Bound<'py, PyAny>) -> PyResult<&'p Bound<'py, PyString>> {

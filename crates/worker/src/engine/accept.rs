@@ -1,0 +1,84 @@
+//! Taking new connections.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rgunicorn_http::Decoder;
+
+use super::conn::Conn;
+use super::serve::{HEAD_LIMIT_NS, Serving};
+use crate::sys::now;
+
+/// Connections accepted at a wake by the only worker there is.
+const ACCEPT_BATCH: usize = 16;
+/// How long no connection is accepted when descriptors have run out.
+const NO_DESCRIPTORS_NS: u64 = 100_000_000;
+/// Connections taken from a queue in one go when the whole server stops.
+const DRAIN_BATCH: usize = 1024;
+
+impl Serving {
+    /// Takes what waits in the listeners' queues: nobody else will.
+    pub(super) fn drain_listeners(&mut self) {
+        for index in 0..self.shared.listeners.len() {
+            for _ in 0..DRAIN_BATCH {
+                match crate::sys::accept(self.shared.listeners[index].fd) {
+                    Ok((fd, peer)) => self.admit(fd, index, peer),
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                    Err(_) => break,
+                }
+            }
+        }
+    }
+
+    pub(super) fn accept(&mut self, index: usize) {
+        if self.shared.retire.load(Ordering::Relaxed) || now() < self.accept_after {
+            return;
+        }
+        let batch = if self.shared.options.num_workers <= 1 { ACCEPT_BATCH } else { 1 };
+        for _ in 0..batch {
+            let (fd, peer) = match crate::sys::accept(self.shared.listeners[index].fd) {
+                Ok(accepted) => accepted,
+                Err(error) => return self.accept_failed(&error),
+            };
+            self.admit(fd, index, peer);
+            if self.shared.table.open() >= self.shared.options.worker_connections {
+                self.shared.sets.stop_listening(&self.shared.listeners);
+                return;
+            }
+        }
+    }
+
+    fn admit(&self, fd: OwnedFd, listener: usize, peer: Option<SocketAddr>) {
+        let open = self.shared.table.opened();
+        self.shared.pulse.slot.count_connection(1, open as u64);
+        let trusted = self.shared.options.trust.trusts(peer.map(|peer| peer.ip()));
+        let mut decoder = Decoder::new(Arc::clone(&self.shared.options.http));
+        decoder.set_trusted(trusted);
+        let mut conn = Conn::new(fd, listener, peer, trusted, decoder);
+        conn.deadline = now() + HEAD_LIMIT_NS;
+        self.shared.table.push_fresh(conn);
+    }
+
+    fn accept_failed(&mut self, error: &io::Error) {
+        match error.raw_os_error() {
+            Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
+                if self.accept_after == 0 {
+                    self.warn(&format!("cannot accept connections: {error}; going on with those that are open"));
+                }
+                // The connection stays in the queue: without a pause the loop would spin on it.
+                self.accept_after = now() + NO_DESCRIPTORS_NS;
+                self.shared.sets.stop_listening(&self.shared.listeners);
+            }
+            // The arbiter has shut the listener down: it would be reported as readable for ever.
+            Some(libc::EINVAL | libc::EBADF) => {
+                self.accept_after = u64::MAX;
+                self.shared.sets.stop_listening(&self.shared.listeners);
+            }
+            // Errors of the connection that was to be accepted (accept(2)): it is gone.
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! What the app returned, on its way to the client.
+
+use std::os::fd::RawFd;
+
+use pyo3::exceptions::{PyAssertionError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyIterator, PyList, PyTuple};
+
+use super::FileWrapper;
+use super::exchange::Stage;
+use super::gateway::{Called, Gateway};
+use super::objects::type_name;
+
+/// Bodies up to this size are copied behind their head and sent after the GIL is let go; bigger ones are sent from Python's
+/// memory while it is let go.
+const COPIED_BODY: usize = 32 * 1024;
+
+impl Gateway {
+    /// Sends what the app returned.
+    pub(super) fn respond(&mut self, py: Python<'_>, body: &Bound<'_, PyAny>) -> PyResult<Called> {
+        if let Ok(list) = body.cast_exact::<PyList>() {
+            if list.len() == 1 {
+                return self.respond_single(py, &list.get_item(0)?);
+            }
+        } else if let Ok(tuple) = body.cast_exact::<PyTuple>() {
+            if tuple.len() == 1 {
+                return self.respond_single(py, &tuple.get_item(0)?);
+            }
+        } else if let Ok(file) = body.cast_exact::<FileWrapper>()
+            && self.sendfile
+            && self.respond_file(py, file.get())?
+        {
+            return Ok(Called::Done);
+        }
+        for item in PyIterator::from_object(body)? {
+            let item = item?;
+            let bytes = as_bytes(&item)?;
+            self.started()?;
+            py.detach(|| self.exchange.write(bytes));
+            if self.exchange.lock().dead {
+                return Ok(Called::Done);
+            }
+        }
+        self.started()?;
+        py.detach(|| self.exchange.finish());
+        Ok(Called::Done)
+    }
+
+    /// A body of one piece: its length is known, head and body go in one system call.
+    fn respond_single(&mut self, py: Python<'_>, item: &Bound<'_, PyAny>) -> PyResult<Called> {
+        let bytes = as_bytes(item)?;
+        self.started()?;
+        let mut state = self.exchange.lock();
+        if state.stage == Stage::Sent {
+            drop(state);
+            py.detach(|| {
+                self.exchange.write(bytes);
+                self.exchange.finish();
+            });
+            return Ok(Called::Done);
+        }
+        self.out.clear();
+        if !self.exchange.whole_head(&mut state, &mut self.out, bytes.len() as u64) {
+            return Ok(Called::Done);
+        }
+        let bytes = state.clip(bytes);
+        if bytes.len() <= COPIED_BODY {
+            self.out.extend_from_slice(bytes);
+            return Ok(Called::Whole);
+        }
+        drop(state);
+        let (out, exchange) = (&self.out, &self.exchange);
+        py.detach(|| {
+            let mut state = exchange.lock();
+            let failed = state.conn.as_mut().is_none_or(|conn| conn.send(&[out, bytes]).is_err());
+            state.dead |= failed;
+        });
+        Ok(Called::Done)
+    }
+
+    /// sendfile(2) for a wrapped file. False: it is none that the kernel can send, and its blocks are to be read.
+    fn respond_file(&self, py: Python<'_>, file: &FileWrapper) -> PyResult<bool> {
+        let Some((fd, offset)) = plain_file(file.filelike.bind(py))? else { return Ok(false) };
+        let Ok(stat) = nix::sys::stat::fstat(crate::sys::borrow(fd)) else { return Ok(false) };
+        if stat.st_mode & libc::S_IFMT != libc::S_IFREG {
+            return Ok(false);
+        }
+        let left = u64::try_from(stat.st_size.saturating_sub(offset)).unwrap_or(0);
+        self.started()?;
+        // A copy of the descriptor: the app's file is closed as soon as close() has been called.
+        let copy = crate::sys::borrow(fd).try_clone_to_owned()?;
+        py.detach(|| {
+            self.exchange.write_file(copy, offset, left);
+            self.exchange.finish();
+        });
+        Ok(true)
+    }
+
+    fn started(&self) -> PyResult<()> {
+        match self.exchange.lock().stage {
+            Stage::Unset => Err(PyAssertionError::new_err("the app returned a body but never called start_response()")),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn as_bytes<'b>(item: &'b Bound<'_, PyAny>) -> PyResult<&'b [u8]> {
+    match item.cast::<PyBytes>() {
+        Ok(bytes) => Ok(bytes.as_bytes()),
+        Err(_) => Err(PyTypeError::new_err(format!("the app's body must consist of bytes, not {}", type_name(item)))),
+    }
+}
+
+/// Descriptor and position of a file that the kernel can send: only Python's own FileIO and BufferedReader, since the
+/// `fileno()` of others (a GzipFile's is the compressed file) need not mean what `read()` gives.
+fn plain_file(file: &Bound<'_, PyAny>) -> PyResult<Option<(RawFd, i64)>> {
+    let io = file.py().import("_io")?;
+    let kind = file.get_type();
+    let plain = |name: &str| io.getattr(name).map(|known| kind.is(&known));
+    let raw = if plain("FileIO")? {
+        file.clone()
+    } else if plain("BufferedReader")? || plain("BufferedRandom")? {
+        let raw = file.getattr("raw")?;
+        if !raw.get_type().is(&io.getattr("FileIO")?) {
+            return Ok(None);
+        }
+        raw
+    } else {
+        return wrapped_tempfile(file);
+    };
+    let (Ok(fd), Ok(offset)) = (raw.call_method0("fileno"), file.call_method0("tell")) else { return Ok(None) };
+    Ok(Some((fd.extract()?, offset.extract()?)))
+}
+
+/// `tempfile.NamedTemporaryFile` wraps a plain file in an object of its own.
+fn wrapped_tempfile(file: &Bound<'_, PyAny>) -> PyResult<Option<(RawFd, i64)>> {
+    if file.get_type().name()? != "_TemporaryFileWrapper" {
+        return Ok(None);
+    }
+    match file.getattr_opt("file")? {
+        Some(inner) if inner.get_type().name()? != "_TemporaryFileWrapper" => plain_file(&inner),
+        _ => Ok(None),
+    }
+}
