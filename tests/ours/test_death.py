@@ -40,7 +40,8 @@ def port_is_free(address):
 
 
 def test_a_killed_arbiter_takes_all_with_it(start):
-    server = start("--bind", "127.0.0.1:0", "--workers", "3", "hello:app", bind=False)
+    server = start("--bind", "127.0.0.1:0", "--workers", "3", "hello:app", bind=False, conf=TELL)
+    server.events.take("booted", 3)
     assert server.get().status == 200
     family = kill_arbiter(server)
     assert len(family) == 4
