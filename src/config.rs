@@ -9,6 +9,7 @@ use rgunicorn_logs::Level;
 use rgunicorn_wire::PyValue;
 use rgunicorn_wire::message::Configure;
 
+use crate::arbiter::SLOTS;
 use crate::arbiter::event::Plan;
 use crate::logging::Target;
 use crate::settings::{Bind, Error, Origin, Settings};
@@ -70,13 +71,18 @@ impl Config {
         settings.check_start()?;
         let binds = settings.addresses()?;
         let timeout = Some(seconds("timeout")).filter(|timeout| !timeout.is_zero());
+        let workers = u32::try_from(settings.int("workers")).unwrap_or(u32::MAX);
+        let mut warnings: Vec<String> = settings.warnings().iter().cloned().chain(settings.unbuilt()).collect();
+        if workers > SLOTS {
+            warnings.push(format!("workers = {workers} is more than one server can have: there will be {SLOTS}"));
+        }
         let plan = Plan {
-            workers: u32::try_from(settings.int("workers")).unwrap_or(u32::MAX),
+            workers: workers.min(SLOTS),
             timeout,
             graceful_timeout: seconds("graceful_timeout"),
             boot_timeout: timeout.unwrap_or_default().max(MIN_BOOT_TIMEOUT),
             worker_class: settings.worker_class(),
-            warnings: settings.warnings().iter().cloned().chain(settings.unbuilt()).collect(),
+            warnings,
         };
         let chdir = PathBuf::from(settings.text("chdir").unwrap_or("."));
         Ok(Config {

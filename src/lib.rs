@@ -26,10 +26,12 @@ use arbiter::{Arbiter, Outcome, Start};
 use home::Home;
 use settings::{ConfigSource, Environment, FileLayer, Invocation, Mode, Parsed, Settings, merge};
 use sys::daemon::{Herald, Side, detach};
-use sys::{files, process, title};
+use sys::{files, process, signals, title};
 
 /// The program: everything from the command line to the exit code.
 pub fn run(arguments: Vec<OsString>) -> Exit {
+    files::note_inherited_sockets();
+    signals::reset_inherited();
     match start(arguments) {
         Ok(exit) => exit,
         Err(Refused { message, exit }) => {
@@ -68,7 +70,6 @@ fn start(arguments: Vec<OsString>) -> Result<Exit, Refused> {
     let home = Home::find(&program, python.as_deref(), std::env::var_os("VIRTUAL_ENV")).map_err(refuse)?;
     let directory = invocation.environment().start_dir.clone();
     let mode = early.as_ref().map_or(invocation.mode(), Settings::mode);
-    files::keep_inherited_sockets();
     if mode != Mode::Serve {
         return Ok(check::run(&invocation, &home, &directory));
     }

@@ -1,5 +1,6 @@
 //! The listening sockets. The arbiter alone owns them; workers get copies with the order that forks them.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
@@ -25,29 +26,76 @@ pub struct Listener {
     pub unix: bool,
     /// A socket file that we made, and what it is, so that nobody else's is removed.
     file: Option<(PathBuf, Identity)>,
+    /// The name that the file is to get.
+    draft_of: Option<PathBuf>,
     /// It was passed to us: whoever did so goes on with it, and finds it as it was.
     passed: bool,
 }
 
-/// Opens everything that is to be listened at: what systemd passed, else `fd://`, else the addresses.
-pub fn open_all(binds: &[Bind], options: &ListenOptions, passed: Option<u32>) -> Result<Vec<Listener>, BindFailure> {
-    if let Some(count) = passed {
-        return (SYSTEMD_FIRST..).take(count as usize).map(|fd| inherited(fd, "LISTEN_FDS", options)).collect();
+/// Listeners on their way: what is bound stays bound while something else is tried again.
+#[derive(Debug)]
+pub struct Opening {
+    wanted: VecDeque<Wanted>,
+    open: Vec<Listener>,
+}
+
+#[derive(Debug, Clone)]
+enum Wanted {
+    Bind(Bind),
+    Passed { number: RawFd, by: &'static str },
+}
+
+impl Opening {
+    /// What is to be listened at: what systemd passed, else `fd://`, else the addresses.
+    pub fn new(binds: &[Bind], passed: Option<u32>) -> Opening {
+        let numbered = binds.iter().filter_map(|bind| match bind {
+            Bind::Fd(number) => Some(Wanted::Passed { number: *number, by: "bind" }),
+            Bind::Tcp { .. } | Bind::Unix(_) => None,
+        });
+        let wanted: VecDeque<Wanted> = match passed {
+            Some(count) => (SYSTEMD_FIRST..)
+                .take(count as usize)
+                .map(|number| Wanted::Passed { number, by: "LISTEN_FDS" })
+                .collect(),
+            None => numbered.collect(),
+        };
+        let wanted = if wanted.is_empty() { binds.iter().cloned().map(Wanted::Bind).collect() } else { wanted };
+        Opening { wanted, open: Vec::new() }
     }
-    let numbers: Vec<RawFd> =
-        binds.iter().filter_map(|bind| if let Bind::Fd(fd) = bind { Some(*fd) } else { None }).collect();
-    if !numbers.is_empty() {
-        return numbers.into_iter().map(|fd| inherited(fd, "bind", options)).collect();
-    }
-    let mut listeners = Vec::new();
-    for bind in binds {
-        match bind {
-            Bind::Tcp { host, port } => listeners.push(tcp(host, *port, options)?),
-            Bind::Unix(path) => listeners.push(unix(path, options)?),
-            Bind::Fd(_) => {}
+
+    /// Binds what is not bound yet, up to the first that fails.
+    pub fn proceed(&mut self, options: &ListenOptions) -> Result<(), BindFailure> {
+        while let Some(wanted) = self.wanted.front() {
+            let listener = match wanted {
+                Wanted::Passed { number, by } => inherited(*number, by, options)?,
+                Wanted::Bind(Bind::Tcp { host, port }) => tcp(host, *port, options)?,
+                Wanted::Bind(Bind::Unix(path)) => unix(path, options)?,
+                Wanted::Bind(Bind::Fd(number)) => inherited(*number, "bind", options)?,
+            };
+            self.open.push(listener);
+            self.wanted.pop_front();
         }
+        Ok(())
     }
-    Ok(listeners)
+
+    /// Everything is bound: gives socket files their names, which takes them from whoever had them.
+    pub fn publish(mut self) -> Result<Vec<Listener>, (Opening, BindFailure)> {
+        for listener in &mut self.open {
+            let (Some(path), Some((draft, _))) = (&listener.draft_of, &mut listener.file) else { continue };
+            if let Err(error) = std::fs::rename(&*draft, path) {
+                let failure = failure(&listener.shown, &error, true);
+                return Err((self, failure));
+            }
+            draft.clone_from(path);
+            listener.draft_of = None;
+        }
+        Ok(self.open)
+    }
+
+    /// Gives up what is bound so far.
+    pub fn abandon(self) {
+        self.open.into_iter().for_each(Listener::close);
+    }
 }
 
 impl Listener {
@@ -116,7 +164,7 @@ fn tcp(host: &str, port: u16, options: &ListenOptions) -> Result<Listener, BindF
     };
     let socket = made().map_err(|error| failure(&address, &error, false))?;
     let shown = shown(&socket, options.tls);
-    Ok(Listener { socket, shown, unix: false, file: None, passed: false })
+    Ok(Listener { socket, shown, unix: false, file: None, draft_of: None, passed: false })
 }
 
 /// As Gunicorn: a literal is what it says; a name is looked up among IPv4 addresses; no host means any.
@@ -133,7 +181,7 @@ fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {
     found.find(wanted).ok_or_else(|| io::Error::other("the name has no IPv4 address"))
 }
 
-/// Binds a temporary name and renames it, so that clients find the old socket or the new one, never none.
+/// Binds a temporary name that is renamed later, so that clients find the old socket or the new one, never none.
 fn unix(path: &Path, options: &ListenOptions) -> Result<Listener, BindFailure> {
     let address = format!("unix:{}", path.display());
     let occupied = std::fs::symlink_metadata(path).is_ok_and(|meta| !is_socket(&meta));
@@ -143,30 +191,32 @@ fn unix(path: &Path, options: &ListenOptions) -> Result<Listener, BindFailure> {
         return Err(failure(&address, &error, true));
     }
     // A name that is too long for a socket is too long for its clients too, even if it could be renamed to.
-    SockAddr::unix(path).map_err(|error| failure(&address, &error, true))?;
-    let draft = draft_name(path);
+    let own_name = SockAddr::unix(path).map_err(|error| failure(&address, &error, true))?;
+    let draft = path.with_file_name(format!(".{}", std::process::id()));
+    // A draft's name can be the longer one: then there is no gap-free way.
+    let (name, target, draft_of) = match SockAddr::unix(&draft) {
+        Ok(target) => (draft, target, Some(path.to_owned())),
+        Err(_) => (path.to_owned(), own_name, None),
+    };
+    let _ = std::fs::remove_file(&name);
     let made = || -> io::Result<(Socket, Identity)> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        let _ = std::fs::remove_file(&draft);
-        let target = SockAddr::unix(&draft)?;
         files::with_umask(options.umask, || socket.bind(&target))?;
+        let identity = files::identity(&name).ok_or_else(|| io::Error::other("the socket file has vanished"))?;
         socket.set_nonblocking(true)?;
         socket.listen(options.backlog)?;
-        crate::logging::give_to(&draft, options.owner)?;
-        let identity = files::identity(&draft).ok_or_else(|| io::Error::other("the socket file has vanished"))?;
-        std::fs::rename(&draft, path)?;
+        crate::logging::give_to(&name, options.owner)?;
         Ok((socket, identity))
     };
-    let (socket, identity) = made().map_err(|error| {
-        let _ = std::fs::remove_file(&draft);
-        failure(&address, &error, false)
-    })?;
-    Ok(Listener { socket, shown: address, unix: true, file: Some((path.to_owned(), identity)), passed: false })
-}
-
-/// Beside the path, and no longer than it where a socket's name may not be longer (108 bytes).
-fn draft_name(path: &Path) -> PathBuf {
-    path.with_file_name(format!(".{}", std::process::id()))
+    match made() {
+        Ok((socket, identity)) => {
+            Ok(Listener { socket, shown: address, unix: true, file: Some((name, identity)), draft_of, passed: false })
+        }
+        Err(error) => {
+            let _ = std::fs::remove_file(&name);
+            Err(failure(&address, &error, false))
+        }
+    }
 }
 
 fn is_socket(meta: &std::fs::Metadata) -> bool {
@@ -174,24 +224,23 @@ fn is_socket(meta: &std::fs::Metadata) -> bool {
     meta.file_type().is_socket()
 }
 
-fn inherited(number: RawFd, from: &str, options: &ListenOptions) -> Result<Listener, BindFailure> {
+fn inherited(number: RawFd, by: &str, options: &ListenOptions) -> Result<Listener, BindFailure> {
     let address = format!("fd://{number}");
-    let refuse = |why: &str| failure(&address, &io::Error::other(format!("{why} ({from})")), true);
-    let fd: OwnedFd = files::adopt(number).map_err(|_| refuse("there is no such descriptor"))?;
+    let refuse = |why: String| failure(&address, &io::Error::other(format!("{why} ({by})")), true);
+    let fd: OwnedFd = files::adopt(number)
+        .ok_or_else(|| refuse("no socket was passed under this number, or it is named twice".into()))?;
     let socket = Socket::from(fd);
-    match socket.r#type() {
-        Ok(Type::STREAM) => {}
-        Ok(_) => return Err(refuse("it is a socket, but not one of a stream")),
-        Err(_) => return Err(refuse("it is not a socket")),
+    if !matches!(socket.r#type(), Ok(Type::STREAM)) {
+        return Err(refuse("it is a socket, but not one of a stream".into()));
     }
     // It may be bound and no more; one that listens keeps its backlog.
     let listening = socket.is_listener().unwrap_or(false);
     let ready =
         socket.set_nonblocking(true).and_then(|()| if listening { Ok(()) } else { socket.listen(options.backlog) });
-    ready.map_err(|error| refuse(&format!("it cannot be listened at: {error}")))?;
+    ready.map_err(|error| refuse(format!("it cannot be listened at: {error}")))?;
     let unix = socket.local_addr().is_ok_and(|address| address.is_unix());
     let shown = shown(&socket, false);
-    Ok(Listener { socket, shown, unix, file: None, passed: true })
+    Ok(Listener { socket, shown, unix, file: None, draft_of: None, passed: true })
 }
 
 fn shown(socket: &Socket, tls: bool) -> String {

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{chown, fchown};
+use std::os::unix::fs::{fchown, lchown};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -85,7 +85,8 @@ fn open_file(path: &Path, owner: Option<(u32, u32)>) -> io::Result<File> {
 /// Gives a path to the workers' owner.
 pub fn give_to(path: &Path, owner: Option<(u32, u32)>) -> io::Result<()> {
     match owner {
-        Some((user, group)) => chown(path, Some(user), Some(group)),
+        // Not following a link that somebody may have put there.
+        Some((user, group)) => lchown(path, Some(user), Some(group)),
         None => Ok(()),
     }
 }

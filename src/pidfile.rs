@@ -1,6 +1,7 @@
 //! The pidfile: who the arbiter is, for scripts, and a lock against a second one.
 
 use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::sys::Pid;
@@ -37,10 +38,11 @@ impl Pidfile {
             return Err(format!("{} doesn't exist. Can't create pidfile '{shown}'.", directory.display()));
         }
         let name = path.file_name().ok_or_else(|| format!("pidfile '{shown}' is no file name"))?;
-        let draft = directory.join(format!(".{}.{}", name.to_string_lossy(), own_pid()));
-        write_draft(&draft).and_then(|()| std::fs::rename(&draft, path)).map_err(|error| {
+        let failed = |error: io::Error| format!("can't write pidfile '{shown}': {error}");
+        let draft = write_draft(directory, &name.to_string_lossy()).map_err(failed)?;
+        std::fs::rename(&draft, path).map_err(|error| {
             let _ = std::fs::remove_file(&draft);
-            format!("can't write pidfile '{shown}': {error}")
+            failed(error)
         })?;
         Ok(Pidfile { path: path.to_owned() })
     }
@@ -53,14 +55,33 @@ impl Pidfile {
     }
 }
 
-fn write_draft(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-    let mut file = std::fs::File::options().write(true).create(true).truncate(true).mode(0o644).open(path)?;
-    file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
-    writeln!(file, "{}", own_pid())
+/// A new file of a name that nobody has; never one that somebody has put there for us, be it a link to another.
+fn write_draft(directory: &Path, name: &str) -> io::Result<PathBuf> {
+    for number in 0..100 {
+        let path = directory.join(format!(".{name}.{}.{number}", own_pid()));
+        let mut options = std::fs::File::options();
+        let mut file = match options.write(true).create_new(true).mode(0o644).open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+            opened => opened?,
+        };
+        let written =
+            file.set_permissions(std::fs::Permissions::from_mode(0o644)).and_then(|()| writeln!(file, "{}", own_pid()));
+        return match written {
+            Ok(()) => Ok(path),
+            Err(error) => {
+                let _ = std::fs::remove_file(&path);
+                Err(error)
+            }
+        };
+    }
+    Err(io::Error::other("every name for a draft beside it is taken"))
 }
 
 fn holder(path: &Path) -> Option<Pid> {
+    if !std::fs::metadata(path).ok()?.is_file() {
+        // Reading it could wait for ever; it is replaced as any stale one is.
+        return None;
+    }
     let text = std::fs::read_to_string(path).ok()?;
     text.trim().parse().ok().filter(|pid| *pid > 0).map(Pid)
 }
@@ -68,7 +89,6 @@ fn holder(path: &Path) -> Option<Pid> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     fn directory() -> tempfile::TempDir {
         tempfile::tempdir().unwrap()
@@ -103,6 +123,21 @@ mod tests {
             std::fs::write(&path, old).unwrap();
             Pidfile::create(&path).unwrap();
         }
+    }
+
+    #[test]
+    fn a_link_that_lies_in_wait_is_not_followed() {
+        let directory = directory();
+        let path = directory.path().join("g.pid");
+        let victim = directory.path().join("victim");
+        std::fs::write(&victim, "precious").unwrap();
+        for number in 0..10 {
+            let trap = directory.path().join(format!(".g.pid.{}.{number}", own_pid()));
+            std::os::unix::fs::symlink(&victim, trap).unwrap();
+        }
+        Pidfile::create(&path).unwrap();
+        assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
+        assert!(std::fs::symlink_metadata(&path).unwrap().is_file());
     }
 
     #[test]

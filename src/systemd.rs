@@ -9,7 +9,11 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 pub fn notify(state: &str) {
     let Some(address) = std::env::var_os("NOTIFY_SOCKET").and_then(address) else { return };
     // Nobody there is nobody's fault.
-    let _ = UnixDatagram::unbound().and_then(|socket| socket.send_to_addr(state.as_bytes(), &address));
+    let _ = UnixDatagram::unbound().and_then(|socket| {
+        // Nor is a queue that is full worth waiting for.
+        socket.set_nonblocking(true)?;
+        socket.send_to_addr(state.as_bytes(), &address)
+    });
 }
 
 fn address(name: OsString) -> Option<SocketAddr> {

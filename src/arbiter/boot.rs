@@ -18,6 +18,8 @@ use crate::sys::{Pid, Status};
 const BIND_TRIES: u32 = 5;
 /// Between them.
 const BIND_PAUSE: Duration = Duration::from_secs(1);
+/// So many that end before any worker was ready are a start that has failed (a `pre_fork` that ends the process).
+const MAX_FORKSERVER_DEATHS: u32 = 3;
 /// A forkserver that has served for so long did not die of its start.
 const STEADY: Duration = Duration::from_secs(5);
 
@@ -29,10 +31,21 @@ impl Core {
         self.out.push(Action::StartForkserver { generation: number });
     }
 
-    pub(super) fn forkserver_started(&mut self, number: u32, pid: Pid, interpreter: String) {
+    pub(super) fn forkserver_started(&mut self, number: u32, pid: Pid, interpreter: String, now: Duration) {
         if let Some(generation) = self.generations.get_mut(&number) {
             generation.pid = Some(pid);
             generation.interpreter = interpreter;
+        }
+        self.allow_time(number, now);
+    }
+
+    /// Gives a generation that comes up beside others its time for the next step. The first one has all the time it wants:
+    /// there is no service that waits for it, and Gunicorn lets a preloaded app load for ever.
+    fn allow_time(&mut self, number: u32, now: Duration) {
+        let limit = self.plan_of(number).boot_timeout;
+        if let Some(generation) = self.generations.get_mut(&number) {
+            let serving = matches!(generation.stage, Stage::Serving { .. } | Stage::Ending { .. });
+            generation.deadline = (number > 1 && !serving).then_some(now + limit);
         }
     }
 
@@ -43,6 +56,7 @@ impl Core {
     }
 
     pub(super) fn on_report(&mut self, number: u32, report: Report, now: Duration) {
+        self.allow_time(number, now);
         let Some(generation) = self.generations.get_mut(&number) else { return };
         match (generation.stage, report) {
             // A forkserver that was told to leave has nothing more to say.
@@ -107,6 +121,7 @@ impl Core {
         generation.stage = Stage::Starting;
         let warnings = plan.warnings.clone();
         generation.plan = Some(plan);
+        self.was_up = true;
         if !replacement {
             self.log(Level::Info, format!("Starting rgunicorn {}", rgunicorn_wire::VERSION));
             for warning in warnings {
@@ -155,6 +170,7 @@ impl Core {
     fn begin_to_serve(&mut self, number: u32, now: Duration) {
         if let Some(generation) = self.generations.get_mut(&number) {
             generation.stage = Stage::Serving { since: now };
+            generation.deadline = None;
         }
         self.serving = Some(number);
         if matches!(self.phase, Phase::Booting) {
@@ -191,14 +207,10 @@ impl Core {
             }
             Phase::Running => {
                 self.log(Level::Error, message);
-                let wait = self.forkserver_backoff.fail(now);
-                self.log(
-                    Level::Error,
-                    format!(
-                        "Generation {number} could not start; the workers serve on. Next try in {:.1} s",
-                        wait.as_secs_f64()
-                    ),
-                );
+                let wait = self.forkserver_backoff.fail(now).unwrap_or_default().as_secs_f64();
+                let text =
+                    format!("Generation {number} could not start; the workers serve on. Next try in {wait:.1} s");
+                self.log(Level::Error, text);
                 self.end_generation(number, now);
             }
             Phase::Stopping(_) | Phase::Leaving(_) => self.end_generation(number, now),
@@ -266,6 +278,12 @@ impl Core {
                     Level::Error,
                     format!("Forkserver (pid:{pid}) {how} while {}; the workers serve on", generation.doing()),
                 );
+                if !self.ever_ready {
+                    self.forkserver_deaths += 1;
+                    if self.forkserver_deaths >= MAX_FORKSERVER_DEATHS {
+                        return self.give_up_start(3, now);
+                    }
+                }
                 // Its replacement is started at once, unless it is one that has just begun. Workers that it was to fork
                 // end by their links.
                 match generation.stage {
@@ -282,11 +300,16 @@ impl Core {
     pub(super) fn look_at_generations(&mut self, now: Duration) {
         let mut overdue = Vec::new();
         let mut retries = Vec::new();
+        let mut stuck = Vec::new();
         for generation in self.generations.values_mut() {
             match generation.stage {
                 Stage::Ending { until } if until <= now => {
                     generation.stage = Stage::Ending { until: now + Duration::from_secs(3600) };
                     overdue.extend(generation.pid);
+                }
+                _ if generation.deadline.is_some_and(|deadline| deadline <= now) => {
+                    generation.deadline = None;
+                    stuck.push((generation.number, generation.doing()));
                 }
                 Stage::Binding { failed, retry_at: Some(at) } if at <= now => {
                     generation.stage = Stage::Binding { failed, retry_at: None };
@@ -297,17 +320,32 @@ impl Core {
         }
         self.out.extend(overdue.into_iter().map(|pid| Action::Signal { pid, what: Kill::Kill }));
         self.out.extend(retries.into_iter().map(|generation| Action::Bind { generation }));
+        for (number, doing) in stuck {
+            self.end_stuck_forkserver(number, &format!("took too long {doing}"));
+        }
         let nobody_forks = self.generations.values().all(|g| matches!(g.stage, Stage::Ending { .. }));
         if matches!(self.phase, Phase::Running) && nobody_forks && self.forkserver_backoff.waits(now).is_none() {
             self.start_generation(true);
         }
     }
 
+    /// A forkserver that does not do what it is told is killed, and replaced like any that dies.
+    pub(super) fn end_stuck_forkserver(&mut self, number: u32, why: &str) {
+        if self.serving == Some(number) {
+            self.serving = None;
+        }
+        let Some(pid) = self.generations.get(&number).and_then(|generation| generation.pid) else { return };
+        self.log(Level::Error, format!("Forkserver (pid:{pid}) {why}: killed"));
+        self.out.push(Action::Signal { pid, what: Kill::Kill });
+    }
+
     pub(super) fn generations_deadline(&self) -> Option<Duration> {
         let deadlines = self.generations.values().filter_map(|generation| match generation.stage {
             Stage::Ending { until } => Some(until),
-            Stage::Binding { retry_at, .. } => retry_at,
-            _ => None,
+            Stage::Binding { retry_at: Some(at), .. } => {
+                Some(generation.deadline.map_or(at, |deadline| deadline.min(at)))
+            }
+            _ => generation.deadline,
         });
         deadlines.min()
     }

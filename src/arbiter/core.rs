@@ -51,8 +51,15 @@ pub struct Core {
     pub(super) boot_failure: Option<i32>,
     /// Workers that ended otherwise before any was ready.
     pub(super) boot_deaths: u32,
-    pub(super) worker_backoff: Backoff,
+    /// For workers that do not get ready.
+    pub(super) boot_backoff: Backoff,
+    /// For workers that end right after they got ready.
+    pub(super) crash_backoff: Backoff,
     pub(super) forkserver_backoff: Backoff,
+    /// The logs are open, and say that the server started.
+    pub(super) was_up: bool,
+    /// Forkservers that ended before any worker was ready.
+    pub(super) forkserver_deaths: u32,
     /// A worker that has reached `max_requests`, and the one that is to take its place.
     pub(super) renewal: Option<Renewal>,
     /// `child_exit` of workers whose forkserver died before them; for the next one.
@@ -98,8 +105,11 @@ impl Core {
             ever_ready: false,
             boot_failure: None,
             boot_deaths: 0,
-            worker_backoff: Backoff::default(),
-            forkserver_backoff: Backoff::default(),
+            boot_backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(30)),
+            crash_backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(1)),
+            forkserver_backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(30)),
+            was_up: false,
+            forkserver_deaths: 0,
             renewal: None,
             orphans: Vec::new(),
             fresh_since: now,
@@ -119,11 +129,21 @@ impl Core {
         match event {
             Event::Signal(signal) => self.on_signal(signal, now),
             Event::Exited { pid, status } => self.on_exit(pid, status, now),
-            Event::Started { generation, pid, interpreter } => self.forkserver_started(generation, pid, interpreter),
+            Event::Started { generation, pid, interpreter } => {
+                self.forkserver_started(generation, pid, interpreter, now)
+            }
             Event::Reads { generation, name } => self.forkserver_reads(generation, name),
             Event::Reported { generation, report } => self.on_report(generation, report, now),
             Event::Unlinked { generation } => self.forkserver_unlinked(generation),
             Event::Settled { generation, plan } => self.on_settled(generation, plan),
+            Event::Amended { generation, plan } => {
+                if let Some(amended) = self.generations.get_mut(&generation) {
+                    if generation == 1 {
+                        self.target = plan.workers;
+                    }
+                    amended.plan = Some(plan);
+                }
+            }
             Event::Bound { addresses } => self.on_bound(&addresses),
             Event::BindFailed(failure) => self.on_bind_failed(&failure, now),
             Event::Failed { generation, message, exit } => self.generation_failed(generation, &message, exit, now),

@@ -59,6 +59,13 @@ pub enum Event {
         /// What the core needs of them.
         plan: Plan,
     },
+    /// Hooks have changed a generation's settings.
+    Amended {
+        /// Which.
+        generation: u32,
+        /// What the core needs of them now.
+        plan: Plan,
+    },
     /// All addresses are bound.
     Bound {
         /// As they are logged.

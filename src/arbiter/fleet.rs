@@ -23,6 +23,8 @@ pub struct Worker {
     pub booted: bool,
     /// What it said about why it could not boot: exit code.
     pub failure: Option<i32>,
+    /// It got a TERM that was not ours.
+    pub asked: bool,
     /// It has reached `max_requests` and serves on until its replacement is ready.
     pub recycle: bool,
 }
@@ -84,6 +86,9 @@ impl Worker {
     }
 }
 
+/// Exits kept at most. The app's orphans are among them.
+const MAX_UNCLAIMED: usize = 1024;
+
 /// All workers, and the exits that cannot be told apart yet.
 #[derive(Debug, Default)]
 pub struct Fleet {
@@ -102,7 +107,17 @@ impl Fleet {
         self.last_age += 1;
         let age = self.last_age;
         let stage = Stage::Ordered { until };
-        let worker = Worker { age, generation, slot, pid: None, stage, booted: false, failure: None, recycle: false };
+        let worker = Worker {
+            age,
+            generation,
+            slot,
+            pid: None,
+            stage,
+            booted: false,
+            failure: None,
+            asked: false,
+            recycle: false,
+        };
         Some(self.workers.entry(age).or_insert(worker))
     }
 
@@ -126,6 +141,9 @@ impl Fleet {
     pub fn claim(&mut self, pid: Pid, status: Status) -> Option<u64> {
         let found = self.workers.values().find(|worker| worker.pid == Some(pid)).map(|worker| worker.age);
         if found.is_none() && self.workers.values().any(|worker| worker.pid.is_none()) {
+            if self.unclaimed.len() >= MAX_UNCLAIMED {
+                self.unclaimed.remove(0);
+            }
             self.unclaimed.push((pid, status));
         }
         found
@@ -149,6 +167,11 @@ impl Fleet {
     /// By age.
     pub fn get_mut(&mut self, age: u64) -> Option<&mut Worker> {
         self.workers.get_mut(&age)
+    }
+
+    /// How many orders to fork are open.
+    pub fn open_orders(&self) -> usize {
+        self.iter().filter(|worker| matches!(worker.stage, Stage::Ordered { .. })).count()
     }
 
     /// From the oldest to the youngest.

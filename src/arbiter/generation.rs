@@ -20,6 +20,8 @@ pub struct Generation {
     pub reads: Option<String>,
     /// The interpreter runs our code.
     pub said_hello: bool,
+    /// When its forkserver is killed if it has got no further; `None`: never.
+    pub deadline: Option<Duration>,
     /// Known once its settings were settled.
     pub plan: Option<Plan>,
     /// It stands in for one whose forkserver died.
@@ -66,6 +68,7 @@ impl Generation {
             interpreter: String::new(),
             reads: None,
             said_hello: false,
+            deadline: None,
             plan: None,
             replacement,
         }
@@ -90,27 +93,35 @@ impl Generation {
 }
 
 /// Waits between tries, longer each time.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Backoff {
+    first: Duration,
+    longest: Duration,
     failures: u32,
     until: Duration,
 }
 
 impl Backoff {
-    const FIRST: Duration = Duration::from_millis(500);
-    const LONGEST: Duration = Duration::from_secs(30);
+    /// The first wait, and the one that it does not grow beyond.
+    pub const fn new(first: Duration, longest: Duration) -> Backoff {
+        Backoff { first, longest, failures: 0, until: Duration::ZERO }
+    }
 
-    /// A try failed; returns how long to wait.
-    pub fn fail(&mut self, now: Duration) -> Duration {
-        let wait = (Backoff::FIRST * 2u32.pow(self.failures.min(10))).min(Backoff::LONGEST);
+    /// A try failed; returns how long to wait. `None` if there is a wait already: what fails during it was tried together
+    /// with what it is for.
+    pub fn fail(&mut self, now: Duration) -> Option<Duration> {
+        if self.waits(now).is_some() {
+            return None;
+        }
+        let wait = (self.first * 2u32.pow(self.failures.min(16))).min(self.longest);
         self.failures = self.failures.saturating_add(1);
         self.until = now + wait;
-        wait
+        Some(wait)
     }
 
     /// A try succeeded.
     pub fn succeed(&mut self) {
-        *self = Backoff::default();
+        (self.failures, self.until) = (0, Duration::ZERO);
     }
 
     /// Until when to wait, if that is still to come.
@@ -125,14 +136,21 @@ mod tests {
 
     #[test]
     fn backoff_doubles_up_to_a_limit_and_is_forgotten_after_success() {
-        let mut backoff = Backoff::default();
-        let now = Duration::from_secs(100);
+        let seconds = Duration::from_secs;
+        let mut backoff = Backoff::new(seconds(1), seconds(30));
+        let mut now = seconds(100);
         assert_eq!(backoff.waits(now), None);
-        let waits: Vec<u64> = (0..8).map(|_| backoff.fail(now).as_millis() as u64).collect();
-        assert_eq!(waits, [500, 1000, 2000, 4000, 8000, 16000, 30000, 30000]);
-        assert_eq!(backoff.waits(now), Some(now + Backoff::LONGEST));
-        assert_eq!(backoff.waits(now + Backoff::LONGEST), None);
+        let mut waits = Vec::new();
+        for _ in 0..7 {
+            let wait = backoff.fail(now).unwrap();
+            assert_eq!(backoff.fail(now), None, "one failure a wait");
+            assert_eq!(backoff.waits(now), Some(now + wait));
+            waits.push(wait.as_secs());
+            now += wait;
+        }
+        assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30]);
+        assert_eq!(backoff.waits(now), None);
         backoff.succeed();
-        assert_eq!(backoff.fail(now), Backoff::FIRST);
+        assert_eq!(backoff.fail(now), Some(seconds(1)));
     }
 }

@@ -14,6 +14,8 @@ use crate::sys::{Pid, Status};
 
 /// Slots of a generation's scoreboard. Memory that no worker touches does not exist.
 pub const SLOTS: u32 = 4096;
+/// Orders to fork that may be open at once.
+const MAX_OPEN_ORDERS: usize = 8;
 /// How long a worker that got an ABRT has for `worker_abort`.
 const ABORT_GRACE: Duration = Duration::from_secs(1);
 /// A TERM from outside may be one for the whole group: ours is then on its way.
@@ -53,7 +55,8 @@ impl Core {
                 }
             }
             WorkerSays::StopAsked if !stopping => {
-                if let Some(worker) = self.fleet.get_mut(age).filter(|worker| worker.counts()) {
+                if let Some(worker) = self.fleet.get_mut(age).filter(|worker| worker.counts() && !worker.asked) {
+                    worker.asked = true;
                     worker.stage = Stage::Asked { at: now + GROUP_GRACE };
                 }
             }
@@ -68,12 +71,14 @@ impl Core {
     }
 
     fn worker_ready(&mut self, age: u64, now: Duration) {
-        let Some(worker) = self.fleet.get_mut(age) else { return };
+        // What has not said hello has no pid, and could be neither watched nor ended.
+        let Some(worker) = self.fleet.get_mut(age).filter(|worker| worker.pid.is_some()) else { return };
         worker.booted = true;
         if let Stage::Ordered { .. } | Stage::Booting { .. } = worker.stage {
             worker.stage = Stage::Ready { since: now };
         }
         self.boot_failure = None;
+        self.boot_backoff.succeed();
         if !std::mem::replace(&mut self.ever_ready, true) {
             self.out.push(Action::AnnounceReady);
         }
@@ -106,7 +111,7 @@ impl Core {
         }
     }
 
-    fn lose_order(&mut self, age: u64) {
+    pub(super) fn lose_order(&mut self, age: u64) {
         self.fleet.remove(age);
         self.out.push(Action::Bury { age });
         self.renewal_lost(age);
@@ -131,12 +136,11 @@ impl Core {
             return;
         }
         match worker.stage {
+            Stage::Retiring { .. } if worker.asked && !worker.booted => self.boot_failed(None, now),
             // It was told to, or was replaced already.
             Stage::Retiring { .. } | Stage::Asked { .. } => {}
-            Stage::Ready { since } if now < since + STEADY => {
-                self.worker_backoff.fail(now);
-            }
-            Stage::Ready { .. } => self.worker_backoff.succeed(),
+            Stage::Ready { since } if now < since + STEADY => self.crashed(now),
+            Stage::Ready { .. } => self.crash_backoff.succeed(),
             Stage::Aborting { .. } | Stage::Killed if worker.booted => {}
             // Only with these two it says that it could not boot. What was killed, or left when told to, may do better.
             _ => match (worker.failure, status) {
@@ -157,11 +161,22 @@ impl Core {
                 return;
             }
         }
-        let wait = self.worker_backoff.fail(now);
-        self.log(
-            Level::Warning,
-            format!("A worker ended before it was ready; next try in {:.1} s", wait.as_secs_f64()),
-        );
+        if let Some(wait) = self.boot_backoff.fail(now) {
+            let text = format!("A worker ended before it was ready; next try in {:.1} s", wait.as_secs_f64());
+            self.log(Level::Warning, text);
+        }
+    }
+
+    /// A worker ended right after it got ready. Once is an accident, and it is replaced at once; again and again is a loop.
+    fn crashed(&mut self, now: Duration) {
+        let steady = |worker: &Worker| matches!(worker.stage, Stage::Ready { since } if since + STEADY <= now);
+        if self.fleet.iter().any(steady) {
+            self.crash_backoff.succeed();
+        }
+        if let Some(wait) = self.crash_backoff.fail(now) {
+            let text = format!("A worker ended right after it got ready; the next one in {:.1} s", wait.as_secs_f64());
+            self.log(Level::Warning, text);
+        }
     }
 
     fn log_end(&mut self, worker: &Worker, status: Status) {
@@ -217,7 +232,12 @@ impl Core {
         for age in self.fleet.ages() {
             let Some(worker) = self.fleet.get(age) else { continue };
             match worker.stage {
-                Stage::Ordered { until } if until <= now => self.fork_failed(age, "nothing was heard of it", now),
+                Stage::Ordered { until } if until <= now => {
+                    let generation = worker.generation;
+                    self.lose_order(age);
+                    // It may still carry out what it was told, into a place that is somebody else's by then.
+                    self.end_stuck_forkserver(generation, "does not carry out its orders");
+                }
                 Stage::Booting { until } if until <= now => {
                     let limit = self.plan_of(worker.generation).boot_timeout.as_secs();
                     if !self.ever_ready {
@@ -233,9 +253,8 @@ impl Core {
                     }
                 }
                 Stage::Asked { at } if at <= now => self.retire(age, false, now),
-                Stage::Retiring { until } if until <= now => {
-                    self.kill_and_tell(age);
-                }
+                Stage::Retiring { until } if until <= now && worker.pid.is_none() => self.lose_order(age),
+                Stage::Retiring { until } if until <= now => self.kill_and_tell(age),
                 Stage::Aborting { until } if until <= now => self.kill(age),
                 _ => {}
             }
@@ -284,7 +303,9 @@ impl Core {
     pub(super) fn backoff_deadline(&self, now: Duration) -> Option<Duration> {
         match self.phase {
             Phase::Running => {
-                [self.worker_backoff.waits(now), self.forkserver_backoff.waits(now)].into_iter().flatten().min()
+                let waits = [&self.boot_backoff, &self.crash_backoff, &self.forkserver_backoff]
+                    .map(|backoff| backoff.waits(now));
+                waits.into_iter().flatten().min()
             }
             _ => None,
         }
@@ -305,14 +326,15 @@ impl Core {
         let wanted = self.target as usize + usize::from(renewing);
         let mut count = self.fleet.iter().filter(|worker| worker.counts()).count();
         while count > wanted {
-            let Some(oldest) = self.fleet.iter().find(|worker| worker.counts()).map(|worker| worker.age) else { break };
-            self.retire(oldest, false, now);
+            let Some(age) = self.dispensable() else { break };
+            self.retire(age, false, now);
             count -= 1;
         }
-        if self.worker_backoff.waits(now).is_some() {
+        if self.boot_backoff.waits(now).is_some() || self.crash_backoff.waits(now).is_some() {
             return;
         }
-        while count < wanted {
+        // Not all at once: descriptors in flight count for a limit of the kernel's.
+        while count < wanted && self.fleet.open_orders() < MAX_OPEN_ORDERS {
             let until = now + self.plan_of(serving).boot_timeout;
             let Some(worker) = self.fleet.order(serving, SLOTS, until) else { break };
             let (age, slot) = (worker.age, worker.slot);
@@ -322,6 +344,13 @@ impl Core {
             }
             count += 1;
         }
+    }
+
+    /// Who is to go when there are too many: the youngest that does not serve yet, else the oldest.
+    fn dispensable(&self) -> Option<u64> {
+        let boots = |worker: &&Worker| matches!(worker.stage, Stage::Ordered { .. } | Stage::Booting { .. });
+        let youngest_that_boots = self.fleet.iter().rev().find(boots);
+        youngest_that_boots.or_else(|| self.fleet.iter().find(|worker| worker.counts())).map(|worker| worker.age)
     }
 
     /// One at a time, the oldest first.

@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use crate::exit::Exit;
 use crate::forkserver::Forkserver;
 use crate::home::Home;
-use crate::listen::Listener;
+use crate::listen::{Listener, Opening};
 use crate::logging::Log;
 use crate::pidfile::Pidfile;
 use crate::settings::Invocation;
@@ -33,6 +33,8 @@ use crate::sys::daemon::Herald;
 use crate::sys::poll::Poller;
 use crate::sys::signals::Signals;
 use crate::sys::{process, title};
+
+pub use keep::SLOTS;
 
 use board::Boards;
 use core::Core;
@@ -100,6 +102,8 @@ pub struct Arbiter {
     configs: BTreeMap<u32, crate::config::Config>,
     boards: Boards,
     workers: BTreeMap<u64, WorkerLink>,
+    /// Addresses that are not all bound yet.
+    opening: Option<Opening>,
     listeners: Vec<Listener>,
     pidfile: Option<Pidfile>,
     log: Log,
@@ -126,6 +130,7 @@ impl Arbiter {
             configs: BTreeMap::new(),
             boards: Boards::default(),
             workers: BTreeMap::new(),
+            opening: None,
             listeners: Vec::new(),
             pidfile: None,
             log: Log::default(),

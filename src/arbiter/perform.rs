@@ -1,7 +1,7 @@
 //! Doing what the core has decided. Whatever fails here comes back to it as an event.
 
 use std::collections::BTreeMap;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rgunicorn_logs::Level;
@@ -14,13 +14,14 @@ use super::{Arbiter, Outcome};
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::forkserver::{self, Forkserver};
+use crate::listen::{Listener, Opening};
 use crate::logging::{self, Kind, Target};
 use crate::pidfile::Pidfile;
 use crate::settings::{FileLayer, Mode, merge};
 use crate::sys::clock::{nanos, now};
 use crate::sys::process::{self, Kill};
 use crate::sys::{Pid, files, link, memory, signals};
-use crate::{listen, systemd};
+use crate::systemd;
 
 /// A forkserver that is let go before the process detaches may take so long.
 const LET_GO_MS: u64 = 2000;
@@ -62,14 +63,14 @@ impl Arbiter {
                 }
             }
             Action::Retire { age, pid, drain } => self.retire(age, pid, drain),
-            Action::Signal { pid, what } => process::signal(pid, what),
+            Action::Signal { pid, what } => self.signal(pid, what),
             Action::Report { age, level, text } => self.report(age, level, text),
             Action::Bury { age } => self.bury(age),
             Action::Discard { generation } => {
                 self.forkservers.remove(&generation);
                 self.forget_generation(generation);
             }
-            Action::StopAccepting => self.listeners.iter_mut().for_each(listen::Listener::stop_accepting),
+            Action::StopAccepting => self.listeners.iter_mut().for_each(Listener::stop_accepting),
             Action::AnnounceReady => {
                 systemd::notify("READY=1\nSTATUS=rgunicorn serves");
                 if let Some(herald) = self.start.herald.take() {
@@ -136,7 +137,8 @@ impl Arbiter {
                 return None;
             }
         };
-        if config.daemon && !self.start.detached {
+        // A server that runs in the foreground stays there, whatever its file says by now.
+        if generation == 1 && config.daemon && !self.start.detached {
             self.let_go(generation);
             return Some(Outcome::Detach { keep_stdio: config.keep_stdio });
         }
@@ -205,15 +207,20 @@ impl Arbiter {
         configure.num_workers = num_workers;
         configure.has_error_log = self.logs.error.is_some();
         configure.has_access_log = self.logs.access.is_some();
-        let shared = [logging::share(&self.logs.error), logging::share(&self.logs.access)];
-        let fds: Vec<OwnedFd> = shared.into_iter().flatten().flatten().collect();
-        self.tell(generation, &Order::Configure(configure), &link::borrow_all(&fds));
+        let fds: Vec<BorrowedFd<'_>> =
+            [&self.logs.error, &self.logs.access].into_iter().flatten().map(AsFd::as_fd).collect();
+        let order = Order::Configure(configure);
+        let Some(forkserver) = self.forkservers.get_mut(&generation) else { return };
+        if forkserver.say(&order, &fds).is_err() {
+            self.events.push_back(Event::Unlinked { generation });
+        }
     }
 
     fn amend(&mut self, generation: u32, changed: BTreeMap<String, PyValue>) {
         let Some(config) = self.configs.remove(&generation) else { return };
         match config.amended(changed) {
             Ok(config) => {
+                self.events.push_back(Event::Amended { generation, plan: config.plan.clone() });
                 self.configs.insert(generation, config);
             }
             Err(error) => self.fail(generation, error.to_string(), Exit::Failure),
@@ -222,20 +229,28 @@ impl Arbiter {
 
     fn bind(&mut self, generation: u32) {
         let Some(config) = self.configs.get(&generation) else { return };
-        match listen::open_all(&config.binds, &config.listen, self.start.passed) {
-            Ok(listeners) => {
-                let addresses = listeners.iter().map(|listener| listener.shown.clone()).collect();
-                self.listeners = listeners;
-                self.events.push_back(Event::Bound { addresses });
-            }
-            Err(failure) => self.events.push_back(Event::BindFailed(failure)),
-        }
+        let mut opening = self.opening.take().unwrap_or_else(|| Opening::new(&config.binds, self.start.passed));
+        let failure = match opening.proceed(&config.listen) {
+            Err(failure) => (opening, failure),
+            Ok(()) => match opening.publish() {
+                Ok(listeners) => {
+                    let addresses = listeners.iter().map(|listener| listener.shown.clone()).collect();
+                    self.listeners = listeners;
+                    return self.events.push_back(Event::Bound { addresses });
+                }
+                Err(failure) => failure,
+            },
+        };
+        self.opening = Some(failure.0);
+        self.events.push_back(Event::BindFailed(failure.1));
     }
 
     fn tell(&mut self, generation: u32, order: &Order, fds: &[BorrowedFd<'_>]) {
         let Some(forkserver) = self.forkservers.get_mut(&generation) else { return };
-        // A link that is broken is noticed by its end.
-        let _ = forkserver.say(order, fds);
+        if forkserver.say(order, fds).is_err() {
+            // An order is lost, and with it the two are out of step. A link that is broken is about to be noticed anyway.
+            return self.events.push_back(Event::Unlinked { generation });
+        }
         if forkserver.is_full() {
             let _ = self.poller.want_room(&*forkserver, forkserver_token(generation), true);
         }
@@ -266,7 +281,15 @@ impl Arbiter {
             let _ = link::send(link, &rgunicorn_wire::encode(&ArbiterSays::Retire { drain }), &[]);
         }
         if let Some(pid) = pid {
-            process::signal(pid, Kill::Term);
+            self.signal(pid, Kill::Term);
+        }
+    }
+
+    /// Not to a pid whose exit is among the events to come: it was reaped, and may be somebody else's by now.
+    fn signal(&self, pid: Pid, what: Kill) {
+        let ended = self.events.iter().any(|event| matches!(event, Event::Exited { pid: ended, .. } if *ended == pid));
+        if !ended {
+            process::signal(pid, what);
         }
     }
 
@@ -320,7 +343,7 @@ impl Arbiter {
         match self.start.herald.take() {
             Some(herald) => herald.tell(Exit::Failure.code(), &format!("{text}\n")),
             None => {
-                let _ = writeln!(io::stderr(), "{text}");
+                files::tell_operator(&format!("{text}\n"));
             }
         }
         if self.log.is_open() && !self.logs.on_terminal {
@@ -334,11 +357,14 @@ impl Arbiter {
             if let Some(herald) = self.start.herald.take() {
                 herald.tell(exit.code(), &format!("{text}\n"));
             } else if !self.logs.on_terminal {
-                let _ = writeln!(io::stderr(), "{text}");
+                files::tell_operator(&format!("{text}\n"));
             }
         }
         if let Some(herald) = self.start.herald.take() {
             herald.tell(exit.code(), "");
+        }
+        if let Some(opening) = self.opening.take() {
+            opening.abandon();
         }
         for listener in std::mem::take(&mut self.listeners) {
             listener.close();

@@ -58,8 +58,11 @@ impl Core {
         let graceful = ending.graceful;
         self.phase = Phase::Stopping(ending);
         for age in self.fleet.ages() {
-            let booted = self.fleet.get(age).is_some_and(|worker| worker.booted);
-            if graceful && booted {
+            let Some(worker) = self.fleet.get(age) else { continue };
+            if worker.pid.is_none() {
+                // Should it still come, it finds its link closed, and leaves.
+                self.lose_order(age);
+            } else if graceful && worker.booted {
                 self.retire(age, true, now);
             } else {
                 self.quit(age, now);
@@ -132,6 +135,9 @@ impl Core {
             let exit = ending.exit;
             if ending.until <= now {
                 let left: Vec<_> = self.generations.values().filter_map(|generation| generation.pid).collect();
+                if !left.is_empty() {
+                    self.log(Level::Warning, "The forkserver did not leave in time (on_exit?): killed");
+                }
                 self.out.extend(left.into_iter().map(|pid| Action::Signal { pid, what: Kill::Kill }));
                 if let Phase::Leaving(ending) = &mut self.phase {
                     // Only waitpid is missing now.
@@ -150,12 +156,6 @@ impl Core {
             if worker.stage == fleet::Stage::Killed {
                 continue;
             }
-            if worker.pid.is_none() {
-                // Its order is still with the forkserver, whose end is the order's end.
-                self.fleet.remove(age);
-                self.out.push(Action::Bury { age });
-                continue;
-            }
             self.kill_and_tell(age);
         }
         if let Phase::Stopping(ending) = &mut self.phase {
@@ -165,7 +165,7 @@ impl Core {
 
     /// The workers are gone.
     fn leave(&mut self, ending: Ending, now: Duration) {
-        if self.generations.values().any(|generation| generation.plan.is_some()) {
+        if self.was_up {
             self.log(Level::Info, "Shutting down: Master");
         }
         if let Some(reason) = ending.reason {
@@ -173,8 +173,10 @@ impl Core {
         }
         self.out.push(Action::RemovePidfile);
         let grace = self.plan().graceful_timeout.max(UNUSED_GRACE);
-        if let Some(number) = self.serving {
-            self.tell(number, Order::Exit { on_exit: true });
+        match self.serving {
+            Some(number) => self.tell(number, Order::Exit { on_exit: true }),
+            None if self.ever_ready => self.log(Level::Warning, "on_exit does not run: the forkserver had just ended"),
+            None => {}
         }
         self.phase = Phase::Leaving(Ending { until: now + grace, ..ending });
     }

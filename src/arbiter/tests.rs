@@ -203,7 +203,7 @@ fn a_worker_that_dies_is_replaced_at_once() {
 }
 
 #[test]
-fn workers_that_die_right_after_they_were_ready_are_replaced_ever_more_slowly() {
+fn workers_that_die_right_after_they_were_ready_are_replaced_but_not_in_a_tight_loop() {
     let mut world = World::with_workers(1);
     world.dies(1, Status::Signaled(11));
     assert_eq!(world.forks(), 0);
@@ -219,7 +219,75 @@ fn workers_that_die_right_after_they_were_ready_are_replaced_ever_more_slowly() 
         world.dies(age, Status::Signaled(11));
     }
     assert_eq!(forks, 10);
-    assert!(world.now > Duration::from_secs(1000 + 100), "{:?}", world.now);
+    assert!(world.now >= Duration::from_secs(1000 + 7), "a second between them in the end: {:?}", world.now);
+}
+
+#[test]
+fn a_batch_that_is_killed_at_once_is_one_failure() {
+    let mut world = World::with_workers(8);
+    for age in 1..=8 {
+        world.dies(age, Status::Signaled(9));
+    }
+    let warned = |action: &Action| matches!(action, Action::Log(rgunicorn_logs::Level::Warning, _));
+    assert_eq!(world.take().iter().filter(|action| warned(action)).count(), 1);
+    world.sleep(1);
+    assert_eq!(world.forks(), 8);
+}
+
+#[test]
+fn a_forkserver_that_carries_out_no_orders_is_killed() {
+    let mut world = World::with_workers(1);
+    world.sleep(10);
+    world.signal(Signal::Ttin);
+    world.sleep(61);
+    world.did(Action::Signal { pid: FORKSERVER, what: Kill::Kill });
+    world.on(Event::Exited { pid: FORKSERVER, status: Status::Signaled(9) });
+    world.did(Action::StartForkserver { generation: 2 });
+}
+
+#[test]
+fn the_one_that_serves_is_not_let_go_for_one_that_does_not_yet() {
+    let mut world = World::with_workers(1);
+    world.signal(Signal::Ttin);
+    world.signal(Signal::Ttin);
+    world.signal(Signal::Ttou);
+    world.signal(Signal::Ttou);
+    let retired: Vec<u64> = world
+        .take()
+        .into_iter()
+        .filter_map(|action| if let Action::Retire { age, .. } = action { Some(age) } else { None })
+        .collect();
+    assert_eq!(retired, [3, 2]);
+    world.sleep(31);
+    assert!(!world.take().iter().any(|action| matches!(action, Action::Report { .. })), "nobody to be killed");
+}
+
+#[test]
+fn orders_go_out_a_few_at_a_time() {
+    let mut world = World::new();
+    world.come_up(100);
+    assert_eq!(world.forks(), 8);
+    world.hello(1);
+    assert_eq!(world.forks(), 1);
+}
+
+#[test]
+fn a_forkserver_that_dies_of_every_order_is_a_failed_start() {
+    let mut world = World::new();
+    world.come_up(1);
+    world.on(Event::Exited { pid: FORKSERVER, status: Status::Exited(9) });
+    for generation in 2..4 {
+        world.sleep(5);
+        world.on(started(generation, FORKSERVER));
+        world.reports(generation, hello());
+        world.reports(generation, Report::Loaded { settings: BTreeMap::new() });
+        world.on(Event::Settled { generation, plan: plan(1) });
+        world.reports(generation, Report::Started { changed: BTreeMap::new() });
+        world.reports(generation, Report::ReadyDone);
+        world.on(Event::Unlinked { generation });
+        world.on(Event::Exited { pid: FORKSERVER, status: Status::Exited(9) });
+    }
+    assert_eq!(world.exit, Some(Exit::WorkerBoot));
 }
 
 #[test]
@@ -395,13 +463,12 @@ fn a_stop_is_obeyed_while_the_server_still_comes_up() {
 }
 
 #[test]
-fn a_worker_that_was_being_forked_when_the_stop_came_is_dismissed() {
+fn a_worker_that_was_being_forked_when_the_stop_came_is_not_waited_for() {
     let mut world = World::with_workers(1);
     world.signal(Signal::Ttin);
     world.signal(Signal::Term);
-    world.take();
+    world.did(Action::Bury { age: 2 });
     world.hello(2);
-    world.did(Action::Signal { pid: pid(2), what: Kill::Quit });
     world.dies(2, Status::Exited(0));
     world.dies(1, Status::Exited(0));
     world.on(Event::Exited { pid: FORKSERVER, status: Status::Exited(0) });

@@ -3,22 +3,25 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::os::fd::OwnedFd;
-
-use rgunicorn_logs::Level;
-use rgunicorn_wire::MAX_INLINE;
+use std::time::Duration;
 
 use super::Arbiter;
 use super::event::{Event, FromWorker};
 use crate::forkserver::Heard;
 use crate::sys::clock::now;
-use crate::sys::link::{Received, receive};
+use crate::sys::link::{Received, discard, receive};
 use crate::sys::{Signal, process};
+use rgunicorn_logs::Level;
 
 /// The token of the signals; a generation's forkserver and a worker's link have their numbers behind these bits.
 pub const SIGNALS: u64 = 0;
 const FORKSERVER: u64 = 1 << 62;
 const WORKER: u64 = 1 << 63;
 
+/// No worker has more to say at once.
+const MAX_FROM_WORKER: usize = 8 * 1024;
+/// After a wait that failed, which nothing here can mend: a pause, so that it does not fill the log.
+const PAUSE: Duration = Duration::from_secs(1);
 /// Messages read from one link at a time, so that one that floods us does not keep us from the others.
 const AT_ONCE: usize = 64;
 
@@ -53,7 +56,8 @@ impl Arbiter {
                 Ok(ready) => ready,
                 Err(error) => {
                     self.log.write(Level::Error, &format!("waiting for events failed: {error}"));
-                    Vec::new()
+                    std::thread::sleep(PAUSE);
+                    vec![SIGNALS]
                 }
             };
             self.gather(&ready);
@@ -100,13 +104,16 @@ impl Arbiter {
         let Some(worker) = self.workers.get_mut(&age) else { return };
         for _ in 0..AT_ONCE {
             let Some(link) = &worker.link else { return };
-            let said = match receive(link, MAX_INLINE) {
+            let said = match receive(link, MAX_FROM_WORKER) {
                 Received::Nothing => return,
-                Received::Packet(packet) => match rgunicorn_wire::decode(&packet.bytes) {
-                    Ok(message) => FromWorker::Said(message, packet.sender),
-                    // An app can write anything there. What we cannot read, we do not heed.
-                    Err(_) => continue,
-                },
+                Received::Packet(packet) => {
+                    discard(packet.fds);
+                    match rgunicorn_wire::decode(&packet.bytes) {
+                        Ok(message) => FromWorker::Said(message, packet.sender),
+                        // An app can write anything there. What we cannot read, we do not heed.
+                        Err(_) => continue,
+                    }
+                }
                 Received::Closed => {
                     self.poller.forget(link);
                     worker.link = None;

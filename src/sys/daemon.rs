@@ -8,6 +8,9 @@ use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, dup2_stderr, dup2_stdin, dup2_stdout, fork, pipe2, setsid};
 
+/// So much fits into a pipe that nobody reads yet.
+const MAX_TOLD: usize = 32 * 1024;
+
 /// Who we are after [`detach`].
 #[derive(Debug)]
 pub enum Side {
@@ -32,7 +35,8 @@ impl Herald {
     /// The launcher prints the message and ends with the code.
     pub fn tell(mut self, code: u8, message: &str) {
         // The launcher may have been killed; then nobody listens, and nothing depends on it.
-        let _ = self.pipe.write_all(&[&[code], message.as_bytes()].concat());
+        let shown = message.get(..MAX_TOLD).unwrap_or(message);
+        let _ = self.pipe.write_all(&[&[code], shown.as_bytes()].concat());
     }
 }
 

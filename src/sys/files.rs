@@ -1,37 +1,68 @@
 //! Descriptors and files as the kernel sees them.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{Mode, umask};
 
-/// Takes over a descriptor that this process inherited by number (a socket from systemd, `fd://3`), and makes it
-/// close-on-exec. An error if there is none.
-pub fn adopt(number: RawFd) -> io::Result<OwnedFd> {
-    if number < 0 {
-        return Err(io::Error::from_raw_os_error(libc::EBADF));
-    }
-    // SAFETY: only looked at here; a number without a descriptor makes fcntl fail.
-    let seen = unsafe { BorrowedFd::borrow_raw(number) };
-    nix::fcntl::fcntl(seen, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))?;
-    // SAFETY: it exists, and by the convention that told us its number it is ours to own. Callers adopt a number once.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) })
-}
+/// Sockets that this process inherited and nobody has adopted yet, by number. Only these may be adopted: any other number
+/// would be a descriptor of our own.
+static INHERITED: Mutex<BTreeSet<RawFd>> = Mutex::new(BTreeSet::new());
 
-/// Makes the sockets that this process inherited (beside standard input, output and error) close-on-exec: they are
-/// for us to listen at, and a process that we start must not hold them open.
-pub fn keep_inherited_sockets() {
+/// Notes the sockets that this process inherited, beside standard input, output and error, and makes them close-on-exec:
+/// they are for us to listen at, and a process that we start must not hold them open. To be called before anything else
+/// opens a descriptor.
+pub fn note_inherited_sockets() {
     let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
     let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<RawFd>().ok());
-    for number in numbers.filter(|number| *number > 2).collect::<Vec<_>>() {
+    let numbers: Vec<RawFd> = numbers.filter(|number| *number > 2).collect();
+    let mut inherited = INHERITED.lock().unwrap_or_else(PoisonError::into_inner);
+    for number in numbers {
         // SAFETY: only looked at here; one that is gone by now (the directory's own) makes the calls fail.
         let seen = unsafe { BorrowedFd::borrow_raw(number) };
         let is_socket = nix::sys::stat::fstat(seen).is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFSOCK);
-        if is_socket {
-            let _ = nix::fcntl::fcntl(seen, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC));
+        if is_socket && nix::fcntl::fcntl(seen, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).is_ok() {
+            inherited.insert(number);
+        }
+    }
+}
+
+/// Takes over a socket that this process inherited under this number (from systemd, or for `fd://3`). `None` if there was
+/// none, or it has been taken already.
+pub fn adopt(number: RawFd) -> Option<OwnedFd> {
+    let noted = INHERITED.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+    // SAFETY: it was open when the process started, by the convention that told us its number it is ours to own, and it
+    // is no longer in the set that others are taken from.
+    noted.then(|| unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Writes text for the operator to standard error, for at most two seconds: whoever was to read it may have stopped, and
+/// the caller has other things to do.
+pub fn tell_operator(text: &str) {
+    let until = Instant::now() + Duration::from_secs(2);
+    let mut rest = text.as_bytes();
+    let stderr = io::stderr();
+    while !rest.is_empty() {
+        let left = u16::try_from(until.saturating_duration_since(Instant::now()).as_millis()).unwrap_or(0);
+        let mut waits = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+        match poll(&mut waits, PollTimeout::from(left)) {
+            Err(Errno::EINTR) => continue,
+            // A pipe with room takes this much without waiting.
+            Ok(ready) if ready > 0 => match nix::unistd::write(&stderr, &rest[..rest.len().min(4096)]) {
+                Ok(written) => rest = &rest[written..],
+                Err(Errno::EINTR | Errno::EAGAIN) => {}
+                Err(_) => return,
+            },
+            _ => return,
         }
     }
 }
@@ -53,8 +84,11 @@ pub fn capture_output(file: impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Opens a file to append to, made if missing.
+/// Opens a file to append to, made if missing. A FIFO is opened for both directions: else this would wait for a reader.
 pub fn open_to_append(path: &Path) -> io::Result<File> {
+    if std::fs::metadata(path).is_ok_and(|meta| meta.file_type().is_fifo()) {
+        return File::options().read(true).write(true).custom_flags(libc::O_NOCTTY).open(path);
+    }
     File::options().append(true).create(true).custom_flags(libc::O_NOCTTY).open(path)
 }
 

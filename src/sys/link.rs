@@ -61,8 +61,9 @@ pub fn send(link: &OwnedFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<
 /// Receives one message of at most `limit` bytes.
 pub fn receive(link: &OwnedFd, limit: usize) -> Received {
     let mut bytes = vec![0u8; limit];
-    // Room for credentials and as many descriptors as a forkserver ever sends at once.
-    let mut control = nix::cmsg_space!(nix::sys::socket::UnixCredentials, [RawFd; 4]);
+    // Room for credentials and for as many descriptors as the kernel lets anybody send (SCM_MAX_FD): those that do not
+    // fit would be open here without anybody knowing their numbers.
+    let mut control = nix::cmsg_space!(nix::sys::socket::UnixCredentials, [RawFd; 253]);
     loop {
         let mut slices = [IoSliceMut::new(&mut bytes)];
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
@@ -90,6 +91,13 @@ pub fn receive(link: &OwnedFd, limit: usize) -> Received {
         }
         bytes.truncate(length);
         return Received::Packet(Packet { bytes, sender, fds });
+    }
+}
+
+/// Closes descriptors that nobody asked for. A socket with a long SO_LINGER would make the close wait for its peer.
+pub fn discard(fds: Vec<OwnedFd>) {
+    for fd in fds {
+        let _ = setsockopt(&fd, sockopt::Linger, &libc::linger { l_onoff: 0, l_linger: 0 });
     }
 }
 

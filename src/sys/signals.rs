@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use nix::sys::signal::{SigSet, SigmaskHow, Signal as Number, sigprocmask};
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal as Number, signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 /// The signals that mean something to the arbiter, by what an operator calls them.
@@ -80,6 +80,12 @@ pub fn name_of(number: i32) -> String {
 #[derive(Debug)]
 pub struct Signals {
     fd: SignalFd,
+}
+
+/// Undoes what a parent may have left: with SIGCHLD ignored, which exec hands on, no child's end would ever be told.
+pub fn reset_inherited() {
+    // SAFETY: no handler is installed, only the default restored.
+    let _ = unsafe { signal(Number::SIGCHLD, SigHandler::SigDfl) };
 }
 
 impl Signals {

@@ -31,9 +31,18 @@ def test_ttin_adds_one(start):
 
 
 def test_ttou_takes_the_oldest(start):
-    server = start("--workers", "3", "hello:app", conf=CONF)
+    server = start("--workers", "3", "blocking:app", conf=CONF)
     server.events.take("booted", 3)
     oldest = int(server.stderr.find(r"Booting worker with pid: (\d+)", 3)[0][1])
+    # One request in each: by then the arbiter knows that all of them are ready.
+    connections = []
+    for _ in range(3):
+        connections.append(server.connect().request(target="/block"))
+        server.events.until("in")
+    server.events.release(3)
+    for connection in connections:
+        assert connection.response().status == 200
+        connection.close()
     server.send_signal(signal.SIGTTOU)
     assert server.events.until("gone")[1] == oldest
     assert server.get().status == 200
