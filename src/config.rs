@@ -80,6 +80,8 @@ impl Config {
             workers: workers.min(SLOTS),
             timeout,
             graceful_timeout: seconds("graceful_timeout"),
+            reload_surge: reload_surge(&settings)?,
+            daemon: false,
             boot_timeout: timeout.unwrap_or_default().max(MIN_BOOT_TIMEOUT),
             worker_class: settings.worker_class(),
             warnings,
@@ -126,6 +128,19 @@ impl Config {
     }
 }
 
+/// A number of workers, or all of them.
+fn reload_surge(settings: &Settings) -> Result<u32, Error> {
+    match settings.text("reload_surge").map(str::trim) {
+        None => Ok(1),
+        Some("all") => Ok(u32::MAX),
+        Some(number) => number.parse().ok().filter(|number| *number > 0).ok_or_else(|| Error::Value {
+            setting: "reload_surge".to_owned(),
+            why: format!("'{number}' is neither a number of workers from 1 on nor 'all'"),
+            origin: settings.origin("reload_surge").clone(),
+        }),
+    }
+}
+
 fn owner(settings: &Settings) -> Option<(u32, u32)> {
     let id = |name: &str| u32::try_from(settings.int(name)).ok();
     Some((id("user")?, id("group")?))
@@ -150,6 +165,7 @@ pub fn for_check(settings: &Settings) -> Configure {
         proc_name: settings.proc_name().to_owned(),
         arbiter_pid: std::process::id() as i32,
         num_workers: 0,
+        old_num_workers: None,
         first: true,
         replacement: false,
         has_error_log: false,

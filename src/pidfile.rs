@@ -47,6 +47,11 @@ impl Pidfile {
         Ok(Pidfile { path: path.to_owned() })
     }
 
+    /// Whether it is at this path.
+    pub fn is_at(&self, path: &Path) -> bool {
+        self.path == path
+    }
+
     /// Removes the file, if it is still ours.
     pub fn remove(self) {
         if holder(&self.path) == Some(own_pid()) {

@@ -11,7 +11,7 @@ use rgunicorn_wire::Order;
 
 use super::event::{Action, Event, FromWorker, Plan};
 use super::fleet::Fleet;
-use super::generation::{Backoff, Generation};
+use super::generation::{Backoff, Generation, Purpose};
 use super::stop::Ending;
 use crate::sys::{Pid, Signal, Status};
 
@@ -47,6 +47,18 @@ pub struct Core {
     pub(super) target: u32,
     /// Whether a worker was ever ready: from then on a boot failure stops nothing.
     pub(super) ever_ready: bool,
+    /// The generation of a reload that has not taken over yet.
+    pub(super) candidate: Option<u32>,
+    /// One of its workers could not boot.
+    pub(super) candidate_failed: bool,
+    /// Another reload was asked for while one was under way.
+    pub(super) reload_asked: bool,
+    /// The reload that the serving generation belongs to.
+    pub(super) epoch: u32,
+    /// The generation that has taken over, until all workers are its own and ready.
+    pub(super) roll: Option<u32>,
+    /// The generation whose `when_ready` has to wait for the end of the old forkserver.
+    pub(super) when_ready_due: Option<u32>,
     /// Exit code of the first worker that could not boot, while none was ever ready.
     pub(super) boot_failure: Option<i32>,
     /// Workers that ended otherwise before any was ready.
@@ -88,6 +100,8 @@ static NO_PLAN: Plan = Plan {
     timeout: None,
     graceful_timeout: Duration::from_secs(1),
     boot_timeout: Duration::from_secs(60),
+    reload_surge: 1,
+    daemon: false,
     worker_class: String::new(),
     warnings: Vec::new(),
 };
@@ -103,6 +117,12 @@ impl Core {
             fleet: Fleet::default(),
             target: 0,
             ever_ready: false,
+            candidate: None,
+            candidate_failed: false,
+            reload_asked: false,
+            epoch: 1,
+            roll: None,
+            when_ready_due: None,
             boot_failure: None,
             boot_deaths: 0,
             boot_backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(30)),
@@ -116,7 +136,7 @@ impl Core {
             due_at: None,
             out: Vec::new(),
         };
-        core.start_generation(false);
+        core.start_generation(Purpose::First);
         let actions = std::mem::take(&mut core.out);
         (core, actions)
     }
@@ -136,6 +156,7 @@ impl Core {
             Event::Reported { generation, report } => self.on_report(generation, report, now),
             Event::Unlinked { generation } => self.forkserver_unlinked(generation),
             Event::Settled { generation, plan } => self.on_settled(generation, plan),
+            Event::Reload => self.reload(now),
             Event::Amended { generation, plan } => {
                 if let Some(amended) = self.generations.get_mut(&generation) {
                     if generation == 1 {
@@ -144,7 +165,7 @@ impl Core {
                     amended.plan = Some(plan);
                 }
             }
-            Event::Bound { addresses } => self.on_bound(&addresses),
+            Event::Bound { addresses } => self.on_bound(&addresses, now),
             Event::BindFailed(failure) => self.on_bind_failed(&failure, now),
             Event::Failed { generation, message, exit } => self.generation_failed(generation, &message, exit, now),
             Event::Worker { age, said: FromWorker::Said(message, sender) } => self.on_said(age, message, sender, now),
@@ -153,6 +174,10 @@ impl Core {
         }
         self.look_at_deadlines(now, board);
         self.maintain(now);
+        self.maintain_candidate(now);
+        self.proceed_with_roll();
+        self.dismiss_superseded();
+        self.run_when_ready();
         self.proceed_with_stop(now);
         self.due_at = self.next_deadline(now, board);
         std::mem::take(&mut self.out)
@@ -178,7 +203,14 @@ impl Core {
             // As in Gunicorn there is always one left.
             (Phase::Running, Signal::Ttou) if self.target > 1 => self.resize(self.target - 1),
             (_, Signal::Ttin | Signal::Ttou) => {}
-            (_, Signal::Hup | Signal::Usr1 | Signal::Usr2) => {
+            (Phase::Running, Signal::Hup) => {
+                self.log(Level::Info, "Hang up: Master");
+                self.reload(now);
+            }
+            // Remembered: the configuration may just have been read.
+            (Phase::Booting, Signal::Hup) => self.reload_asked = true,
+            (Phase::Stopping(_) | Phase::Leaving(_), Signal::Hup) => {}
+            (_, Signal::Usr1 | Signal::Usr2) => {
                 self.log(
                     Level::Warning,
                     format!("{signal} does nothing yet in this version; restart to apply changes"),

@@ -8,6 +8,7 @@ use rgunicorn_logs::Level;
 use rgunicorn_wire::message::FileSetting;
 use rgunicorn_wire::{Order, PyValue, Report, WorkerSays};
 
+use super::generation::Purpose;
 use crate::exit::Exit;
 use crate::sys::process::Kill;
 use crate::sys::{Pid, Signal, Status};
@@ -59,6 +60,8 @@ pub enum Event {
         /// What the core needs of them.
         plan: Plan,
     },
+    /// A reload is asked for, by other means than a signal.
+    Reload,
     /// Hooks have changed a generation's settings.
     Amended {
         /// Which.
@@ -126,6 +129,10 @@ pub struct Plan {
     pub graceful_timeout: Duration,
     /// How long it may take to get ready.
     pub boot_timeout: Duration,
+    /// This process is a daemon, and WINCH means something.
+    pub daemon: bool,
+    /// How many workers a reload may have more than there should be.
+    pub reload_surge: u32,
     /// For "Using worker".
     pub worker_class: String,
     /// Lines to log once the logs are open: settings that have no effect, and the like.
@@ -151,12 +158,12 @@ pub enum Action {
     Configure {
         /// Which.
         generation: u32,
-        /// `on_starting` is due.
-        first: bool,
-        /// It stands in for one that died.
-        replacement: bool,
+        /// Which hooks are due.
+        purpose: Purpose,
         /// Workers to be started.
         num_workers: u32,
+        /// Their number before.
+        old_num_workers: Option<u32>,
     },
     /// Hooks changed settings. Answered by `Failed` if that cannot be.
     Amend {
@@ -186,6 +193,28 @@ pub enum Action {
         /// Its place in that generation's scoreboard.
         slot: u32,
     },
+    /// Tell a forkserver where the server listens: `when_ready` is due.
+    Announce {
+        /// Whose.
+        generation: u32,
+    },
+    /// A reload's generation takes over: its addresses, pidfile, title and logs are the server's from now on.
+    Commit {
+        /// Which.
+        generation: u32,
+    },
+    /// A reload's generation does not take over: what it has opened is closed.
+    Abandon {
+        /// Which.
+        generation: u32,
+    },
+    /// A reload begins: tell whoever wants to know.
+    AnnounceReload,
+    /// A reload is over, well or with a reason: tell whoever waits for it.
+    ReloadEnded {
+        /// Why nothing has changed.
+        failure: Option<String>,
+    },
     /// Tell a worker to finish and leave.
     Retire {
         /// Which.
@@ -194,6 +223,8 @@ pub enum Action {
         pid: Option<Pid>,
         /// It is to empty the listeners' queues first.
         drain: bool,
+        /// The generation that its idle connections may go to, if it is another one.
+        successor: Option<u32>,
     },
     /// Send a signal.
     Signal {

@@ -74,6 +74,7 @@ impl Core {
         // What has not said hello has no pid, and could be neither watched nor ended.
         let Some(worker) = self.fleet.get_mut(age).filter(|worker| worker.pid.is_some()) else { return };
         worker.booted = true;
+        let generation = worker.generation;
         if let Stage::Ordered { .. } | Stage::Booting { .. } = worker.stage {
             worker.stage = Stage::Ready { since: now };
         }
@@ -81,6 +82,9 @@ impl Core {
         self.boot_backoff.succeed();
         if !std::mem::replace(&mut self.ever_ready, true) {
             self.out.push(Action::AnnounceReady);
+        }
+        if let Some(candidate) = self.candidate.filter(|candidate| *candidate == generation) {
+            self.commit(candidate, now);
         }
         if let Some(renewal) = self.renewal.filter(|renewal| renewal.new == Some(age)) {
             self.renewal = None;
@@ -92,7 +96,7 @@ impl Core {
     /// Else waitpid will tell.
     pub(super) fn worker_unlinked(&mut self, age: u64, now: Duration) {
         let Some(worker) = self.fleet.get(age).filter(|worker| worker.pid.is_none()) else { return };
-        if self.serving == Some(worker.generation) {
+        if self.serving == Some(worker.generation) || self.candidate == Some(worker.generation) {
             self.fork_failed(age, "it ended before it could say so, or the forkserver dropped the order", now);
         } else {
             self.lose_order(age);
@@ -101,10 +105,13 @@ impl Core {
 
     /// An order to fork was not carried out.
     pub(super) fn fork_failed(&mut self, age: u64, why: &str, now: Duration) {
-        if self.fleet.get(age).is_none_or(|worker| worker.pid.is_some()) {
+        let Some(generation) = self.fleet.get(age).filter(|worker| worker.pid.is_none()).map(|w| w.generation) else {
             return;
-        }
+        };
         self.lose_order(age);
+        if self.candidate == Some(generation) {
+            return self.candidate_worker_lost(generation, &format!("a worker could not be forked: {why}"), now);
+        }
         if matches!(self.phase, Phase::Running) {
             self.log(Level::Error, format!("A worker could not be forked: {why}"));
             self.boot_failed(Some(3), now);
@@ -134,6 +141,13 @@ impl Core {
         self.renewal_lost(age);
         if !matches!(self.phase, Phase::Running) {
             return;
+        }
+        if self.candidate == Some(worker.generation) {
+            let how = match status {
+                Status::Exited(code) => format!("exited with code {code}"),
+                Status::Signaled(signal) => format!("was ended by {}", name_of(signal)),
+            };
+            return self.candidate_worker_lost(worker.generation, &format!("its worker {how}"), now);
         }
         match worker.stage {
             Stage::Retiring { .. } if worker.asked && !worker.booted => self.boot_failed(None, now),
@@ -210,6 +224,7 @@ impl Core {
     /// Tells a worker to leave, within the graceful timeout.
     pub(super) fn retire(&mut self, age: u64, drain: bool, now: Duration) {
         let Some(generation) = self.fleet.get(age).map(|worker| worker.generation) else { return };
+        let successor = self.serving.filter(|serving| *serving != generation);
         let until = now + self.plan_of(generation).graceful_timeout;
         let Some(worker) = self.fleet.get_mut(age) else { return };
         if let Stage::Retiring { .. } | Stage::Aborting { .. } | Stage::Killed = worker.stage {
@@ -217,7 +232,7 @@ impl Core {
         }
         worker.stage = Stage::Retiring { until };
         let pid = worker.pid;
-        self.out.push(Action::Retire { age, pid, drain });
+        self.out.push(Action::Retire { age, pid, drain, successor });
     }
 
     fn renewal_lost(&mut self, age: u64) {
@@ -324,7 +339,8 @@ impl Core {
         self.choose_renewal();
         let renewing = self.renewal.is_some_and(|renewal| self.fleet.get(renewal.old).is_some_and(Worker::counts));
         let wanted = self.target as usize + usize::from(renewing);
-        let mut count = self.fleet.iter().filter(|worker| worker.counts()).count();
+        self.retire_the_old(now);
+        let mut count = self.current_workers().count();
         while count > wanted {
             let Some(age) = self.dispensable() else { break };
             self.retire(age, false, now);
@@ -333,24 +349,58 @@ impl Core {
         if self.boot_backoff.waits(now).is_some() || self.crash_backoff.waits(now).is_some() {
             return;
         }
-        // Not all at once: descriptors in flight count for a limit of the kernel's.
-        while count < wanted && self.fleet.open_orders() < MAX_OPEN_ORDERS {
-            let until = now + self.plan_of(serving).boot_timeout;
-            let Some(worker) = self.fleet.order(serving, SLOTS, until) else { break };
-            let (age, slot) = (worker.age, worker.slot);
-            self.out.push(Action::Fork { generation: serving, age, slot });
-            if let Some(renewal) = self.renewal.as_mut().filter(|renewal| renewal.new.is_none()) {
-                renewal.new = Some(age);
-            }
+        let old = self.old_workers().count();
+        let room = if old > 0 { wanted.saturating_add(self.plan().reload_surge as usize) } else { wanted };
+        while count < wanted && count + old < room && self.order(serving, now) {
             count += 1;
+        }
+    }
+
+    /// Orders a worker, unless that has to wait: not all at once, since descriptors in flight count for a limit of the
+    /// kernel's.
+    pub(super) fn order(&mut self, generation: u32, now: Duration) -> bool {
+        let until = now + self.plan_of(generation).boot_timeout;
+        let Some(epoch) = self.generations.get(&generation).map(|generation| generation.epoch) else { return false };
+        if self.fleet.open_orders() >= MAX_OPEN_ORDERS {
+            return false;
+        }
+        let Some(worker) = self.fleet.order(generation, epoch, SLOTS, until) else { return false };
+        let (age, slot) = (worker.age, worker.slot);
+        self.out.push(Action::Fork { generation, age, slot });
+        if let Some(renewal) = self.renewal.as_mut().filter(|renewal| renewal.new.is_none()) {
+            renewal.new = Some(age);
+        }
+        true
+    }
+
+    /// Those that count, of the epoch that serves.
+    pub(super) fn current_workers(&self) -> impl DoubleEndedIterator<Item = &Worker> {
+        self.fleet.iter().filter(|worker| worker.counts() && worker.epoch == self.epoch)
+    }
+
+    /// Those that count, of before the last reload.
+    pub(super) fn old_workers(&self) -> impl DoubleEndedIterator<Item = &Worker> {
+        self.fleet.iter().filter(|worker| worker.counts() && worker.epoch < self.epoch)
+    }
+
+    /// Retires an old worker for each new one that is ready, the oldest first.
+    fn retire_the_old(&mut self, now: Duration) {
+        let ready = self.current_workers().filter(|worker| worker.is_ready()).count();
+        loop {
+            let old = self.old_workers().count();
+            let oldest = self.old_workers().next().map(|worker| worker.age);
+            match oldest {
+                Some(age) if old + ready > self.target as usize => self.retire(age, false, now),
+                _ => return,
+            }
         }
     }
 
     /// Who is to go when there are too many: the youngest that does not serve yet, else the oldest.
     fn dispensable(&self) -> Option<u64> {
         let boots = |worker: &&Worker| matches!(worker.stage, Stage::Ordered { .. } | Stage::Booting { .. });
-        let youngest_that_boots = self.fleet.iter().rev().find(boots);
-        youngest_that_boots.or_else(|| self.fleet.iter().find(|worker| worker.counts())).map(|worker| worker.age)
+        let youngest_that_boots = self.current_workers().rev().find(boots);
+        youngest_that_boots.or_else(|| self.current_workers().next()).map(|worker| worker.age)
     }
 
     /// One at a time, the oldest first.

@@ -6,11 +6,13 @@
 mod board;
 mod boot;
 mod core;
+mod estate;
 pub mod event;
 mod fleet;
 mod generation;
 mod keep;
 mod perform;
+mod reload;
 mod stop;
 #[cfg(test)]
 mod tests;
@@ -24,7 +26,6 @@ use std::path::PathBuf;
 use crate::exit::Exit;
 use crate::forkserver::Forkserver;
 use crate::home::Home;
-use crate::listen::{Listener, Opening};
 use crate::logging::Log;
 use crate::pidfile::Pidfile;
 use crate::settings::Invocation;
@@ -38,8 +39,8 @@ pub use keep::SLOTS;
 
 use board::Boards;
 use core::Core;
+use estate::Estate;
 use event::{Action, Event};
-use perform::Logs;
 use wait::WorkerLink;
 
 /// What an arbiter is started with.
@@ -99,15 +100,16 @@ pub struct Arbiter {
     /// Events that were found and not yet taken.
     events: VecDeque<Event>,
     forkservers: BTreeMap<u32, Forkserver>,
-    configs: BTreeMap<u32, crate::config::Config>,
+    /// By generation.
+    estates: BTreeMap<u32, Estate>,
+    /// The generation whose estate serves; 0 before the first is bound.
+    current: u32,
     boards: Boards,
     workers: BTreeMap<u64, WorkerLink>,
-    /// Addresses that are not all bound yet.
-    opening: Option<Opening>,
-    listeners: Vec<Listener>,
     pidfile: Option<Pidfile>,
     log: Log,
-    logs: Logs,
+    /// The operator sees the error log where he started us.
+    log_on_terminal: bool,
     complained: bool,
 }
 
@@ -127,14 +129,13 @@ impl Arbiter {
             own_end: process::pidfd_of_self()?,
             events: VecDeque::new(),
             forkservers: BTreeMap::new(),
-            configs: BTreeMap::new(),
+            estates: BTreeMap::new(),
+            current: 0,
             boards: Boards::default(),
             workers: BTreeMap::new(),
-            opening: None,
-            listeners: Vec::new(),
             pidfile: None,
             log: Log::default(),
-            logs: Logs::default(),
+            log_on_terminal: false,
             complained: false,
         };
         Ok((arbiter, first))

@@ -8,7 +8,7 @@ use rgunicorn_wire::Order;
 use super::core::{Core, Phase};
 use super::event::Action;
 use super::fleet;
-use super::generation::Stage;
+use super::generation::{Generation, Stage};
 use crate::exit::Exit;
 use crate::sys::process::Kill;
 
@@ -68,8 +68,8 @@ impl Core {
                 self.quit(age, now);
             }
         }
-        let unused: Vec<u32> =
-            self.generations.values().filter(|g| !matches!(g.stage, Stage::Serving { .. })).map(|g| g.number).collect();
+        (self.candidate, self.roll, self.when_ready_due, self.reload_asked) = (None, None, None, false);
+        let unused: Vec<u32> = self.generations.values().filter(|g| g.comes_up()).map(|g| g.number).collect();
         for number in unused {
             self.end_generation(number, now);
         }
@@ -177,6 +177,10 @@ impl Core {
             Some(number) => self.tell(number, Order::Exit { on_exit: true }),
             None if self.ever_ready => self.log(Level::Warning, "on_exit does not run: the forkserver had just ended"),
             None => {}
+        }
+        let leave_too = |g: &&Generation| Some(g.number) != self.serving && !matches!(g.stage, Stage::Ending { .. });
+        for number in self.generations.values().filter(leave_too).map(|g| g.number).collect::<Vec<_>>() {
+            self.tell(number, Order::Exit { on_exit: false });
         }
         self.phase = Phase::Leaving(Ending { until: now + grace, ..ending });
     }

@@ -45,6 +45,14 @@ pub enum Order {
         /// Old number.
         old: u32,
     },
+    /// Another generation serves, and this one's last worker is gone. Answered by `superseded`.
+    Superseded,
+    /// To a forkserver that stays although superseded: the workers of the one that serves, for `server.WORKERS`. Not
+    /// answered.
+    Workers {
+        /// Pid and age of each.
+        workers: Vec<(i32, u64)>,
+    },
     /// Last message: run `on_exit` and leave. The forkserver answers by closing its end.
     Exit {
         /// Whether this is the arbiter's own stop, so that `on_exit` is due.
@@ -111,6 +119,8 @@ pub struct Configure {
     pub arbiter_pid: i32,
     /// Number of workers to be started.
     pub num_workers: u32,
+    /// The number before a reload, for `nworkers_changed`.
+    pub old_num_workers: Option<u32>,
     /// This generation is the first: `on_starting` is due.
     pub first: bool,
     /// This forkserver stands in for one that died: only the hooks that are due then run.
@@ -130,6 +140,8 @@ pub struct Fork {
     pub slot: u32,
     /// Number of listeners at the end of the passed descriptors.
     pub listeners: u32,
+    /// Their addresses as logged, in the same order.
+    pub addresses: Vec<String>,
 }
 
 /// Forkserver to arbiter.
@@ -166,6 +178,11 @@ pub enum Report {
     Checked,
     /// Something went wrong; the forkserver goes on living until told to exit.
     Failed(Failure),
+    /// Answer to `superseded`.
+    Superseded {
+        /// What would be lost if it left: names of threads, pids of children that hooks have started.
+        keeps: Vec<String>,
+    },
     /// A worker was forked. Advisory.
     Forked {
         /// Which.

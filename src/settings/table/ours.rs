@@ -27,4 +27,15 @@ pub(super) static SETTINGS: &[Setting] = &[
         doc: "Then exit as `--check-config` does.",
         ..PLAIN
     },
+    Setting {
+        name: "reload_surge",
+        section: Section::Ours,
+        long: &["reload-surge"],
+        metavar: Some("INT|all"),
+        default: Default::Text("1"),
+        summary: "How many workers more than `workers` there may be during a reload.",
+        doc: "A new worker is ready before an old one is told to leave, so many at a time. `all` starts all new ones at \
+              once, which needs memory for twice as many.",
+        ..PLAIN
+    },
 ];

@@ -1,0 +1,303 @@
+//! What a generation has: its settings, its logs, its listeners. A reload makes a new estate beside the one that serves,
+//! and lets it take over or go.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+
+use rgunicorn_wire::PyValue;
+use rgunicorn_wire::message::{Configure, FileSetting};
+
+use super::event::Event;
+use super::generation::Purpose;
+use super::{Arbiter, Outcome};
+use crate::config::Config;
+use crate::exit::Exit;
+use crate::listen::{Listener, Opening};
+use crate::logging::{self, Kind, Target};
+use crate::pidfile::Pidfile;
+use crate::settings::{FileLayer, Mode, merge};
+use crate::sys::{files, process, signals};
+
+/// A forkserver that is let go before the process detaches may take so long.
+const LET_GO_MS: u64 = 2000;
+
+/// See the module's head.
+#[derive(Debug)]
+pub struct Estate {
+    /// The settings.
+    pub config: Config,
+    /// Where its logs go.
+    pub logs: Rc<Logs>,
+    /// Where it listens, once that is bound.
+    pub listeners: Vec<Rc<Listener>>,
+    opening: Option<Opening>,
+}
+
+/// The descriptors of the logs, for workers.
+#[derive(Debug)]
+pub struct Logs {
+    pub(super) error: Option<OwnedFd>,
+    access: Option<OwnedFd>,
+    /// The operator sees the error log where he started us.
+    pub(super) on_terminal: bool,
+}
+
+impl Logs {
+    fn open(config: &Config, detached: bool) -> Result<Logs, String> {
+        let owner = config.listen.owner;
+        Ok(Logs {
+            error: logging::open(Kind::Error, &config.error_log, owner)?,
+            access: logging::open(Kind::Access, &config.access_log, owner)?,
+            on_terminal: config.error_log == Target::Standard && !detached,
+        })
+    }
+
+    /// In the order in which they are passed.
+    fn fds(&self) -> Vec<BorrowedFd<'_>> {
+        [&self.error, &self.access].into_iter().flatten().map(AsFd::as_fd).collect()
+    }
+}
+
+impl Arbiter {
+    /// The estate that serves.
+    pub(super) fn current(&self) -> Option<&Estate> {
+        self.estates.get(&self.current)
+    }
+
+    /// Merges and checks a generation's settings, and opens what can be opened without anybody noticing.
+    pub(super) fn settle(&mut self, generation: u32, settings: BTreeMap<String, FileSetting>) -> Option<Outcome> {
+        let first = self.current == 0;
+        let source = self.start.invocation.config_source();
+        let file = source.and_then(|source| FileLayer::read(source, settings));
+        let merged = file.and_then(|file| merge(&self.start.invocation, file));
+        if first && merged.as_ref().is_ok_and(|settings| settings.mode() != Mode::Serve) {
+            self.let_go(generation);
+            return Some(Outcome::Check);
+        }
+        let mut config = match merged.and_then(Config::resolve) {
+            Ok(config) => config,
+            Err(error) => {
+                self.fail(generation, error.to_string(), Exit::Failure);
+                return None;
+            }
+        };
+        // A server that runs in the foreground stays there, whatever its file says by now.
+        if first && config.daemon && !self.start.detached {
+            self.let_go(generation);
+            return Some(Outcome::Detach { keep_stdio: config.keep_stdio });
+        }
+        config.plan.daemon = self.start.detached;
+        let plan = config.plan.clone();
+        match self.make_estate(config) {
+            Ok(estate) => {
+                self.estates.insert(generation, estate);
+                self.events.push_back(Event::Settled { generation, plan });
+            }
+            Err(message) => self.fail(generation, format!("Error: {message}"), Exit::Failure),
+        }
+        None
+    }
+
+    fn make_estate(&mut self, config: Config) -> Result<Estate, String> {
+        if self.current == 0 {
+            std::env::set_current_dir(&config.chdir)
+                .map_err(|error| format!("can't chdir to '{}': {error}", config.chdir.display()))?;
+        }
+        if let Some(path) = &config.pidfile {
+            Pidfile::check(path)?;
+        }
+        let logs = Rc::new(Logs::open(&config, self.start.detached)?);
+        let estate = Estate { config, logs, listeners: Vec::new(), opening: None };
+        if self.current == 0 {
+            self.use_logs(&estate)?;
+            self.use_pidfile(&estate.config)?;
+            self.set_title(estate.config.settings.proc_name());
+        }
+        Ok(estate)
+    }
+
+    fn use_logs(&mut self, estate: &Estate) -> Result<(), String> {
+        let copy = logging::share(&estate.logs.error).map_err(|error| format!("can't copy a descriptor: {error}"))?;
+        self.log.open(copy, estate.config.level);
+        self.log_on_terminal = estate.logs.on_terminal;
+        if let (true, Target::File(_), Some(fd)) =
+            (estate.config.capture_output, &estate.config.error_log, &estate.logs.error)
+        {
+            files::capture_output(fd).map_err(|error| format!("can't redirect the output: {error}"))?;
+        }
+        Ok(())
+    }
+
+    fn use_pidfile(&mut self, config: &Config) -> Result<(), String> {
+        let old = self.pidfile.take();
+        if let (Some(old), Some(path)) = (&old, &config.pidfile)
+            && old.is_at(path)
+        {
+            self.pidfile = Some(Pidfile::create(path)?);
+            return Ok(());
+        }
+        if let Some(path) = &config.pidfile {
+            self.pidfile = Some(Pidfile::create(path)?);
+        }
+        if let Some(old) = old {
+            old.remove();
+        }
+        Ok(())
+    }
+
+    /// Has a forkserver end before the process forks.
+    fn let_go(&mut self, generation: u32) {
+        self.tell(generation, &rgunicorn_wire::Order::Exit { on_exit: false }, &[]);
+        if let Some(forkserver) = self.forkservers.remove(&generation) {
+            let pid = forkserver.pid;
+            drop(forkserver);
+            process::end_child(pid, LET_GO_MS);
+        }
+        signals::unblock_all();
+    }
+
+    /// What a generation's forkserver is told.
+    pub(super) fn configure(
+        &mut self,
+        generation: u32,
+        purpose: Purpose,
+        num_workers: u32,
+        old_num_workers: Option<u32>,
+    ) {
+        if purpose == Purpose::Replacement
+            && let Some(current) = self.estates.get(&self.current)
+        {
+            // It stands in: where the server listens and logs to is not its to change.
+            let (listeners, logs) = (current.listeners.clone(), Rc::clone(&current.logs));
+            if let Some(estate) = self.estates.get_mut(&generation) {
+                (estate.listeners, estate.logs) = (listeners, logs);
+            }
+        }
+        let Some(estate) = self.estates.get(&generation) else { return };
+        let configure = Configure {
+            first: purpose == Purpose::First,
+            replacement: purpose == Purpose::Replacement,
+            num_workers,
+            old_num_workers,
+            has_error_log: estate.logs.error.is_some(),
+            has_access_log: estate.logs.access.is_some(),
+            ..estate.config.for_forkserver()
+        };
+        let logs = Rc::clone(&estate.logs);
+        self.tell(generation, &rgunicorn_wire::Order::Configure(configure), &logs.fds());
+    }
+
+    pub(super) fn amend(&mut self, generation: u32, changed: BTreeMap<String, PyValue>) {
+        let Some(mut estate) = self.estates.remove(&generation) else { return };
+        match estate.config.amended(changed) {
+            Ok(config) => {
+                estate.config = config;
+                self.events.push_back(Event::Amended { generation, plan: estate.config.plan.clone() });
+                self.estates.insert(generation, estate);
+            }
+            Err(error) => self.fail(generation, error.to_string(), Exit::Failure),
+        }
+    }
+
+    pub(super) fn bind(&mut self, generation: u32) {
+        let kept = self.current().map(|estate| estate.listeners.clone());
+        let passed = self.start.passed;
+        let Some(estate) = self.estates.get_mut(&generation) else { return };
+        let binds = &estate.config.binds;
+        let first = kept.is_none();
+        let opening = estate.opening.get_or_insert_with(|| match kept {
+            Some(open) => Opening::anew(binds, &open),
+            None => Opening::first(binds, passed),
+        });
+        if let Err(failure) = opening.proceed(&estate.config.listen) {
+            return self.events.push_back(Event::BindFailed(failure));
+        }
+        estate.listeners = opening.listeners().to_vec();
+        estate.opening = None;
+        if first {
+            self.current = generation;
+            if let Err(message) = self.publish(generation) {
+                return self.fail(generation, format!("Error: {message}"), Exit::Failure);
+            }
+        }
+        let addresses = self.addresses(generation);
+        self.events.push_back(Event::Bound { addresses });
+    }
+
+    fn publish(&self, generation: u32) -> Result<(), String> {
+        let Some(estate) = self.estates.get(&generation) else { return Ok(()) };
+        estate.listeners.iter().try_for_each(|listener| {
+            listener.publish().map_err(|error| format!("can't listen at {}: {error}", listener.shown))
+        })
+    }
+
+    /// Where a generation listens, as it is logged.
+    pub(super) fn addresses(&self, generation: u32) -> Vec<String> {
+        let listeners = self.estates.get(&generation).map(|estate| &estate.listeners);
+        listeners.into_iter().flatten().map(|listener| listener.shown.clone()).collect()
+    }
+
+    /// A reload's generation takes over.
+    pub(super) fn commit(&mut self, generation: u32) {
+        let old = std::mem::replace(&mut self.current, generation);
+        let done = self.publish(generation).and_then(|()| {
+            let Some(estate) = self.estates.remove(&generation) else { return Ok(()) };
+            let used = self.use_logs(&estate).and_then(|()| self.use_pidfile(&estate.config));
+            self.set_title(estate.config.settings.proc_name());
+            self.estates.insert(generation, estate);
+            used
+        });
+        if let Err(message) = done {
+            // There is no way back: what could be done is done, and the rest is for the operator.
+            self.log.write(rgunicorn_logs::Level::Error, &format!("reload: {message}"));
+        }
+        let new = self.estates.get(&generation).map(|estate| estate.listeners.clone()).unwrap_or_default();
+        let removed = self.estates.get(&old).map(|estate| estate.listeners.clone()).unwrap_or_default();
+        let changed = removed.len() != new.len() || !removed.iter().all(|listener| contains(&new, listener));
+        for listener in removed.into_iter().filter(|listener| !contains(&new, listener)) {
+            // Its old workers empty its queue; it is closed when the last of them is gone.
+            listener.stop_accepting();
+        }
+        if changed {
+            let addresses = self.addresses(generation).join(",");
+            self.log.write(rgunicorn_logs::Level::Info, &format!("Listening at: {addresses}"));
+        }
+    }
+
+    /// A generation does not come up: closes what it has opened, and nobody else uses.
+    pub(super) fn abandon(&mut self, generation: u32) {
+        let Some(estate) = self.estates.remove(&generation) else { return };
+        let opened = estate.opening.as_ref().map(|opening| opening.listeners().to_vec()).unwrap_or_default();
+        self.close_unused(estate.listeners.into_iter().chain(opened).collect());
+    }
+
+    /// Closes listeners that no estate has.
+    pub(super) fn close_unused(&self, listeners: Vec<Rc<Listener>>) {
+        for listener in listeners {
+            if !self.estates.values().any(|estate| contains(&estate.listeners, &listener)) {
+                listener.close();
+            }
+        }
+    }
+
+    /// Whether workers of this generation listen where nobody else does any more.
+    pub(super) fn alone_somewhere(&self, generation: u32) -> bool {
+        let listeners = self.estates.get(&generation).map(|estate| &estate.listeners);
+        let current = self.current().map(|estate| &estate.listeners);
+        match (listeners, current) {
+            (Some(listeners), Some(current)) => !listeners.iter().all(|listener| contains(current, listener)),
+            _ => false,
+        }
+    }
+
+    /// Every listener there is.
+    pub(super) fn all_listeners(&self) -> Vec<Rc<Listener>> {
+        let opened = self.estates.values().filter_map(|estate| estate.opening.as_ref()).flat_map(Opening::listeners);
+        self.estates.values().flat_map(|estate| &estate.listeners).chain(opened).cloned().collect()
+    }
+}
+
+fn contains(listeners: &[Rc<Listener>], listener: &Rc<Listener>) -> bool {
+    listeners.iter().any(|other| Rc::ptr_eq(other, listener))
+}
