@@ -64,19 +64,25 @@ mod rules {
         found
     }
 
-    /// Lines of code (comments left out) that contain one of the words, as `file:line: text`.
+    /// Lines of code (comments left out) that contain one of the words as a word, as `file:line: text`.
     fn mentions(files: &[PathBuf], words: &[&str]) -> Vec<String> {
         let mut found = Vec::new();
         for file in files {
             let text = std::fs::read_to_string(file).unwrap();
             for (number, line) in text.lines().enumerate() {
                 let code = line.split("//").next().unwrap_or_default();
-                if words.iter().any(|word| code.contains(word)) {
+                if words.iter().any(|word| has_word(code, word)) {
                     found.push(format!("{}:{}: {}", file.display(), number + 1, line.trim()));
                 }
             }
         }
         found
+    }
+
+    /// `nix::` is in `use nix::x`, not in `use std::os::unix::x`.
+    fn has_word(code: &str, word: &str) -> bool {
+        code.match_indices(word)
+            .any(|(at, _)| !code[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_'))
     }
 
     #[test]
@@ -94,7 +100,18 @@ mod rules {
 
     #[test]
     fn the_parser_has_no_sockets_no_clock_no_files() {
-        let words = ["std::net", "std::time", "std::os", "std::fs", "std::thread", "std::io", "unsafe "];
+        // Addresses are data; sockets are not.
+        let words = [
+            "TcpStream",
+            "TcpListener",
+            "UdpSocket",
+            "std::time",
+            "std::os",
+            "std::fs",
+            "std::thread",
+            "std::io",
+            "unsafe ",
+        ];
         assert_eq!(mentions(&sources("crates/http/src"), &words), Vec::<String>::new());
     }
 
@@ -111,6 +128,6 @@ mod rules {
             .into_iter()
             .filter(|path| !path.starts_with(&sys) && *path != sys.with_extension("rs"))
             .collect();
-        assert_eq!(mentions(&outside, &["nix::", "use nix", "libc::", "use libc", "unsafe "]), Vec::<String>::new());
+        assert_eq!(mentions(&outside, &["nix::", "libc::", "unsafe "]), Vec::<String>::new());
     }
 }

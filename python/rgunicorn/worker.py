@@ -69,6 +69,7 @@ class Worker:
     _engine: Any = None
     _place: Place | None = None
     _exit_code = 0
+    _quitting = False
 
     def __init__(self, age: int, ppid: int, sockets: list[Any], app: Any, timeout: float, cfg: Any, log: Any) -> None:
         self.age = age
@@ -170,7 +171,9 @@ class Worker:
             self._place.link.stop_asked()
 
     def handle_quit(self, sig: int, frame: Any) -> None:
-        """INT, QUIT: leave now."""
+        """INT, QUIT: leave now. The second one of a group's and the arbiter's changes nothing."""
+        if self._quitting:
+            return
         self._quit(0)
         self.cfg.worker_int(self)
         time.sleep(0.1)
@@ -191,6 +194,7 @@ class Worker:
         self.log.debug("worker: SIGWINCH ignored.")
 
     def _quit(self, code: int) -> None:
+        self._quitting = True
         # The SystemExit that follows may be raised inside a request, where it is that request's failure and no more.
         self._alive = False
         self._exit_code = code

@@ -83,10 +83,10 @@ pub fn receive(link: &OwnedFd, limit: usize) -> Received {
         for part in message.cmsgs().into_iter().flatten() {
             match part {
                 ControlMessageOwned::ScmCredentials(who) => sender = Some(Pid(who.pid())),
-                // SAFETY: the kernel has just installed these descriptors for us, and nobody else knows of them.
-                ControlMessageOwned::ScmRights(raw) => {
-                    fds.extend(raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
-                }
+                ControlMessageOwned::ScmRights(raw) => fds.extend(raw.into_iter().map(|fd| {
+                    // SAFETY: the kernel has just installed this descriptor for us, and nobody else knows of it.
+                    unsafe { OwnedFd::from_raw_fd(fd) }
+                })),
                 _ => {}
             }
         }

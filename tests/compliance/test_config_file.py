@@ -162,8 +162,6 @@ def test_a_missing_one(run):
 
 @pytest.mark.parametrize("how", ["sys.exit(0)", "sys.exit(7)", "os._exit(9)"])
 def test_one_that_exits(run, how, program):
-    """Gunicorn's process is the one that reads the file: its exit is the server's. To ours it is a failure, whatever the code."""
-    code = int(how[-2])
-    if program.ours:
-        code = code if how.startswith("sys") and code else 1
+    """Gunicorn's process is the one that reads the file: its exit is the server's. Ours cannot tell `os._exit` from a crash."""
+    code = 1 if program.ours and how.startswith("os") else int(how[-2])
     run("hello:app", conf=f"import os, sys\n{how}\n", code=code)

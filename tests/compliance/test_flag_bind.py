@@ -125,7 +125,7 @@ def test_unix_path_too_long(run):
 
 @pytest.mark.root
 def test_unix_belongs_to_the_user(start):
-    server = serve_unix(start, "--user", "65534", "--group", "65534")
+    server = serve_unix(start, "--user", "65534", "--group", "65534", app="hello:app")
     found = os.stat(server.address)
     assert (found.st_uid, found.st_gid) == (65534, 65534)
     assert server.get().status == 200

@@ -10,6 +10,8 @@ from support import processes
 
 pytestmark = pytest.mark.root
 
+# The interpreter's own files may be out of the user's reach: what the app imports is loaded before.
+CONF = "import json\n"
 NOBODY = pwd.getpwnam("nobody")
 
 
@@ -22,7 +24,7 @@ NOBODY = pwd.getpwnam("nobody")
     ids=["names", "numbers"],
 )
 def test_workers_give_up_root(start, flags):
-    server = start(*flags, "process:app")
+    server = start(*flags, "process:app", conf=CONF)
     facts = server.get().json
     assert facts["uid"] == [NOBODY.pw_uid] * 3
     assert facts["gid"] == [NOBODY.pw_gid] * 3
@@ -31,13 +33,13 @@ def test_workers_give_up_root(start, flags):
 
 
 def test_group_only(start):
-    facts = start("--group", str(NOBODY.pw_gid), "process:app").get().json
+    facts = start("--group", str(NOBODY.pw_gid), "process:app", conf=CONF).get().json
     assert facts["uid"] == [0] * 3
     assert facts["gid"] == [NOBODY.pw_gid] * 3
 
 
 def test_user_only(start):
-    server = start("--user", "nobody", "process:app")
+    server = start("--user", "nobody", "process:app", conf=CONF)
     facts = server.get().json
     assert facts["uid"] == [NOBODY.pw_uid] * 3
     assert facts["gid"] == [os.getgid()] * 3
@@ -45,7 +47,7 @@ def test_user_only(start):
 
 def test_initgroups(start):
     """Gunicorn forgets the process's own group when it sets the others."""
-    server = start("--user", "nobody", "--group", "nogroup", "--initgroups", "process:app")
+    server = start("--user", "nobody", "--group", "nogroup", "--initgroups", "process:app", conf=CONF)
     facts = server.get().json
     assert facts["uid"] == [NOBODY.pw_uid] * 3
     assert facts["groups"] == sorted(set(os.getgrouplist("nobody", grp.getgrnam("nogroup").gr_gid)))
@@ -53,7 +55,7 @@ def test_initgroups(start):
 
 
 def test_from_the_config_file(start):
-    facts = start("process:app", conf="user = 'nobody'\ngroup = 65534\n").get().json
+    facts = start("process:app", conf=CONF + "user = 'nobody'\ngroup = 65534\n").get().json
     assert (facts["uid"][0], facts["gid"][0]) == (NOBODY.pw_uid, 65534)
 
 

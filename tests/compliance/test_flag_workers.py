@@ -54,14 +54,15 @@ def test_a_string_from_the_config_file(start):
 def test_several_accept(start):
     """Each of them is reached: a request that is being served keeps its worker from taking another."""
     server = start("--workers", "2", "blocking:app")
-    with server.connect() as first, server.connect() as second:
+    with server.connect() as first:
         first.request(target="/block")
         one = server.events.until("in")[1]
-        second.request(target="/block")
+        second = server.connect().request(target="/block")
         two = server.events.until("in")[1]
         assert one != two
         server.events.release(2)
         assert {int(first.response().body), int(second.response().body)} == {one, two}
+        second.close()
 
 
 @pytest.mark.parametrize("value", ["many", "-1", "1.5", ""])

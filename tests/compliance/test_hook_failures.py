@@ -104,14 +104,8 @@ def test_no_callable(run):
     run("hello:app", conf="post_fork = 7\n", code=1)
 
 
-def test_sys_exit_in_a_worker_hook(run):
-    """A worker that leaves before it has booted, without an error: Gunicorn starts it again, for ever."""
-    if not run.__self__.ours:
-        return endless(run.__self__)
-    run("hello:app", conf="import sys\ndef post_fork(server, worker): sys.exit(0)\n", code=3)
-
-
-def endless(launcher):
-    server = launcher.start("hello:app", conf="import sys\ndef post_fork(server, worker): sys.exit(0)\n")
-    server.stderr.find("Booting worker", 4)
+def test_sys_exit_in_a_worker_hook(start):
+    """A worker that leaves before it has booted, without an error, is started again: by ours at growing intervals."""
+    server = start("hello:app", conf="import sys\ndef post_fork(server, worker): sys.exit(0)\n")
+    server.stderr.find("Booting worker", 3)
     assert processes.alive(server.pid)

@@ -31,12 +31,17 @@ def test_it_is_logged(start, number):
     server.stderr.find(rf"\[{server.pid}\] \[INFO\] Shutting down: Master$")
 
 
+def busy(server):
+    """A connection with a request that is in the app."""
+    connection = server.connect().request(target="/block")
+    server.events.until("in")
+    return connection
+
+
 def test_term_finishes_what_is_in_flight(start):
     server = start("--workers", "2", "blocking:app")
-    with server.connect() as one, server.connect() as two:
-        one.request(target="/block")
-        two.request(target="/block")
-        server.events.take("in", 2)
+    # One after the other, so that each finds a worker that is idle.
+    with busy(server) as one, busy(server) as two:
         server.send_signal(signal.SIGTERM)
         server.stderr.find("Handling signal: term")
         server.events.release(2)

@@ -189,7 +189,7 @@ def validated(name, value):
     except Exception:
         return {"refused": True}
     result = config.settings[name].get()
-    if name == "chdir":
+    if name == "chdir" and not value.strip().startswith("/"):
         result = os.path.relpath(result, HERE)
     elif name in ("user", "group") and value is None:
         result = "own"

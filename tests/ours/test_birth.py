@@ -116,14 +116,15 @@ def test_random_numbers_differ(start, launcher):
         """,
     )
     server = start("--preload", "--workers", "2", "app:app")
-    with server.connect() as one, server.connect() as two:
+    with server.connect() as one:
         one.request()
-        two.request()
-        first, second = server.events.take("drew", 2)
-        assert first != second
+        first = server.events.until("drew")
+        two = server.connect().request()
+        assert server.events.until("drew") != first
         server.events.release(2)
         one.response()
         two.response()
+        two.close()
 
 
 def test_the_app_sees_a_clean_path(start, launcher):

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.only("ours")
 # -- Python files that misbehave ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", ["sys.exit(0)", "sys.exit('words')", "os._exit(0)", "os._exit(9)", "os.kill(os.getpid(), 9)", "raise KeyboardInterrupt"])
+@pytest.mark.parametrize("how", ["sys.exit(1)", "sys.exit('words')", "os._exit(0)", "os._exit(9)", "os.kill(os.getpid(), 9)", "raise KeyboardInterrupt"])
 def test_it_ends_the_interpreter(run, how):
     server = run("--pid", "app.pid", "--bind", "unix:app.sock", "hello:app", bind=False, conf=f"import os, sys\n{how}\n", code=1)
     assert "gunicorn.conf.py" in server.stderr.text

@@ -40,7 +40,8 @@ def port_is_free(address):
 
 
 def test_a_killed_arbiter_takes_all_with_it(start):
-    server = start("--bind", "127.0.0.1:0", "--workers", "3", "hello:app", bind=False)
+    server = start("--bind", "127.0.0.1:0", "--workers", "3", "hello:app", bind=False, conf=TELL)
+    server.events.take("booted", 3)
     assert server.get().status == 200
     family = kill_arbiter(server)
     assert len(family) == 4
@@ -71,7 +72,7 @@ def test_workers_of_another_user_too(start):
     """setuid takes the parent-death signal away."""
     if os.geteuid() != 0:
         pytest.skip("needs root")
-    server = start("--user", "nobody", "--group", "nogroup", "process:app")
+    server = start("--user", "nobody", "--group", "nogroup", "process:app", conf="import json\n")
     assert server.get().json["uid"][0] != 0
     for pid in kill_arbiter(server):
         assert processes.wait_gone(pid, ORPHANS_END_WITHIN), processes.command_line(pid)

@@ -53,12 +53,15 @@ def test_the_old_one_serves_on_while_the_new_one_cannot_boot(start, launcher):
 def test_ttou_finishes_what_is_in_flight(start):
     server = start("--workers", "2", "blocking:app", conf=CONF)
     server.events.take("booted", 2)
-    with server.connect() as one, server.connect() as two:
+    # One after the other, so that each finds a worker that is idle.
+    with server.connect() as one:
         one.request(target="/block")
-        two.request(target="/block")
-        server.events.take("in", 2)
+        server.events.until("in")
+        two = server.connect().request(target="/block")
+        server.events.until("in")
         server.send_signal(signal.SIGTTOU)
         server.events.release(2)
         assert one.response().status == two.response().status == 200
+        two.close()
     server.events.until("gone")
     assert server.get().status == 200

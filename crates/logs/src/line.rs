@@ -1,6 +1,7 @@
 //! The text of a line.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use jiff::{Timestamp, tz::TimeZone};
@@ -55,7 +56,7 @@ pub struct Clock {
 
 impl Default for Clock {
     fn default() -> Self {
-        Clock { zone: TimeZone::system(), second: i64::MIN, error: String::new(), access: String::new() }
+        Clock { zone: local_zone(), second: i64::MIN, error: String::new(), access: String::new() }
     }
 }
 
@@ -82,6 +83,23 @@ impl Clock {
         self.error = zoned.strftime("%Y-%m-%d %H:%M:%S %z").to_string();
         self.access = zoned.strftime("[%d/%b/%Y:%H:%M:%S %z]").to_string();
     }
+}
+
+/// The local time zone, as tzset(3) finds it. Not jiff's own search: that lists the whole zone database, some hundred
+/// directories and files, at the start of every worker.
+fn local_zone() -> TimeZone {
+    let from_file = |path: &Path| {
+        let bytes = std::fs::read(path).ok()?;
+        TimeZone::tzif("local", &bytes).ok()
+    };
+    let Ok(name) = std::env::var("TZ") else {
+        return from_file(Path::new("/etc/localtime")).unwrap_or(TimeZone::UTC);
+    };
+    let name = name.strip_prefix(':').unwrap_or(&name);
+    // An absolute name is a path of its own; an empty one is a directory, which is no zone: UTC, as it should be.
+    from_file(&Path::new("/usr/share/zoneinfo").join(name))
+        .or_else(|| TimeZone::posix(name).ok())
+        .unwrap_or(TimeZone::UTC)
 }
 
 /// Appends one error-log line, `[time] [pid] [LEVEL] message\n`. A message of several lines (a traceback) keeps them;

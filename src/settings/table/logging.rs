@@ -77,7 +77,6 @@ pub(super) static SETTINGS: &[Setting] = &[
         default: Default::Text("gunicorn.glogging.Logger"),
         summary: "Python class that writes the logs, as a dotted name.",
         doc: "A Python file may give the class itself.",
-        built: false,
         ..PLAIN
     },
     Setting {
