@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rgunicorn_wire::scoreboard::{InFlight, Scoreboard, Slot, size_bytes};
@@ -10,29 +10,49 @@ use rgunicorn_wire::scoreboard::{InFlight, Scoreboard, Slot, size_bytes};
 use super::core::Board;
 use super::keep::SLOTS;
 use crate::sys::clock::{nanos, now};
+use crate::sys::link;
 use crate::sys::memory::Shared;
 
-/// Thread records of a slot.
-const THREADS: u32 = 1;
+/// What the workers of a generation share.
+#[derive(Debug)]
+struct Common {
+    board: Shared,
+    /// Thread records of a slot.
+    threads: u32,
+    /// Connections that their worker has no time for, for an idle one to take: the end to receive from, and the end to
+    /// send to. Both are held here, so that neither is ever without the other.
+    hand_off: (OwnedFd, OwnedFd),
+}
+
+impl Common {
+    fn scoreboard(&self) -> Scoreboard<'_> {
+        Scoreboard::new(self.board.words(), self.threads)
+    }
+}
 
 /// All scoreboards, and what workers that are gone have counted.
 #[derive(Debug, Default)]
 pub struct Boards {
-    boards: BTreeMap<u32, Shared>,
+    boards: BTreeMap<u32, Common>,
     /// Requests of workers that are gone.
     pub past_requests: u64,
 }
 
 impl Boards {
-    /// Makes a generation's scoreboard.
-    pub fn add(&mut self, generation: u32) -> io::Result<()> {
-        self.boards.insert(generation, Shared::new(size_bytes(SLOTS, THREADS))?);
+    /// Makes what a generation's workers share.
+    pub fn add(&mut self, generation: u32, threads: u32) -> io::Result<()> {
+        let board = Shared::new(size_bytes(SLOTS, threads))?;
+        let common = Common { board, threads, hand_off: link::hand_off()? };
+        self.boards.insert(generation, common);
         Ok(())
     }
 
-    /// For a fork order.
-    pub fn fd(&self, generation: u32) -> Option<BorrowedFd<'_>> {
-        self.boards.get(&generation).map(AsFd::as_fd)
+    /// For a fork order: the scoreboard, in which this slot is now in use, and the two ends of the hand-off.
+    pub fn common(&self, generation: u32, slot: u32) -> Option<[BorrowedFd<'_>; 3]> {
+        let common = self.boards.get(&generation)?;
+        common.scoreboard().note_use(slot);
+        let (receive, send) = &common.hand_off;
+        Some([common.board.as_fd(), receive.as_fd(), send.as_fd()])
     }
 
     /// A generation's workers are gone.
@@ -56,7 +76,7 @@ impl Boards {
     }
 
     fn slot(&self, generation: u32, slot: u32) -> Option<Slot<'_>> {
-        Scoreboard::new(self.boards.get(&generation)?.words(), THREADS).slot(slot)
+        self.boards.get(&generation)?.scoreboard().slot(slot)
     }
 }
 

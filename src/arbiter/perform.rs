@@ -148,7 +148,7 @@ impl Arbiter {
             self.fail(generation, format!("Error: {message}"), Exit::Failure);
             return None;
         }
-        if let Err(error) = self.boards.add(generation) {
+        if let Err(error) = self.boards.add(generation, config.threads) {
             self.fail(generation, format!("Error: can't make the scoreboard: {error}"), Exit::Failure);
             return None;
         }
@@ -262,10 +262,12 @@ impl Arbiter {
         let Some(forkserver) = self.forkservers.get_mut(&generation) else {
             return Err(io::Error::other("the forkserver is gone"));
         };
-        let board = self.boards.fd(generation).ok_or_else(|| io::Error::other("there is no scoreboard"))?;
-        let mut fds = vec![theirs.as_fd(), board, stacks.as_fd(), self.own_end.as_fd()];
+        let common = self.boards.common(generation, slot);
+        let [board, receive, send] = common.ok_or_else(|| io::Error::other("there is no scoreboard"))?;
+        let mut fds = vec![theirs.as_fd(), board, stacks.as_fd(), self.own_end.as_fd(), receive, send];
         fds.extend(self.listeners.iter().map(AsFd::as_fd));
-        let order = Order::Fork(Fork { age, slot, listeners: self.listeners.len() as u32 });
+        let threads = self.configs.get(&generation).map_or(1, |config| config.threads);
+        let order = Order::Fork(Fork { age, slot, threads, listeners: self.listeners.len() as u32 });
         self.poller.watch(&ours, worker_token(age))?;
         forkserver.say(&order, &fds)?;
         if forkserver.is_full() {
