@@ -93,6 +93,12 @@ complete -c rgunicorn -l dirty-graceful-timeout -d 'Seconds that long jobs in pr
 complete -c rgunicorn -l control-socket -d 'Unix socket by which a running server can be asked and told things. [$XDG_RUNTIME_DIR/gunicorn.ctl or $HOME/.gunicorn/gunicorn.ctl]' -r -F
 complete -c rgunicorn -l control-socket-mode -d 'Permission bits of control_socket. [0o600]' -r -f
 complete -c rgunicorn -l python -d 'The Python interpreter that runs the app: a path, or a name on $PATH. [not set]' -r -F
+complete -c rgunicorn -l request-head-timeout -d 'Seconds that a client has to send a request\'s head; 0 means no limit. [30]' -r -f
+complete -c rgunicorn -l limit-request-body -d 'Most bytes of a request\'s body; 0 means no limit. [0]' -r -f
+complete -c rgunicorn -l request-buffer -d 'Bytes of a request\'s body that are read before the app is called. [1048576]' -r -f
+complete -c rgunicorn -l response-buffer -d 'Bytes of a response that are kept for a slow client before the app waits. [1048576]' -r -f
+complete -c rgunicorn -l request-timeout -d 'Seconds that one request may take, in any worker class; 0 means no limit. [0]' -r -f
+complete -c rgunicorn -l max-queue-wait -d 'Seconds that a request may wait for a worker; 0 means no limit. [0]' -r -f
 complete -c rgunicorn -s h -l help -d 'Print this help and exit'
 complete -c rgunicorn -s v -l version -d 'Print the version and exit'
 complete -c rgunicorn -l reload -d 'Restart workers when the code of the app changes; for development. [False]'

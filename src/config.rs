@@ -52,12 +52,16 @@ pub struct Config {
     pub level: Level,
     /// File descriptors 1 and 2 go to the error log.
     pub capture_output: bool,
+    /// Threads of a worker that serve.
+    pub threads: u32,
     /// What the core needs.
     pub plan: Plan,
     /// Directory to work in (absolute).
     pub chdir: PathBuf,
 }
 
+/// Nobody runs more in one worker; the scoreboard has a record for each.
+const MAX_THREADS: i64 = 4096;
 /// Gives a worker that loads a big application its time, whatever `timeout` is.
 const MIN_BOOT_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -104,6 +108,12 @@ impl Config {
             access_log: log_target(&settings, "accesslog", &chdir),
             level: Level::from_setting(settings.text("loglevel").unwrap_or("info")),
             capture_output: settings.bool("capture_output"),
+            threads: match settings.worker_class().as_str() {
+                "gthread" | "gunicorn.workers.gthread.ThreadWorker" => {
+                    settings.int("threads").clamp(1, MAX_THREADS) as u32
+                }
+                _ => 1,
+            },
             plan,
             chdir,
             settings,

@@ -257,9 +257,9 @@ class Forkserver:
         from .worker_process import work
 
         server = self._ready("fork")
-        if len(fds) != 4 + order["listeners"]:
+        if len(fds) != 6 + order["listeners"]:
             raise ValueError(f"a fork order with {len(fds)} descriptors")
-        link, scoreboard, stacks, arbiter, *listening = fds
+        link, scoreboard, stacks, arbiter, receive, send, *listening = fds
         sockets = [
             Listener(address, fd) for address, fd in zip(self._addresses(len(listening)), listening, strict=True)
         ]
@@ -280,7 +280,7 @@ class Forkserver:
         gc.freeze()
         pid = _rgunicorn.fork_worker(server.pid, link)
         if pid == 0:
-            place = Place(_rgunicorn.Link(link), scoreboard, stacks, arbiter, order["slot"], self.mask)
+            place = Place(_rgunicorn.Link(link), scoreboard, stacks, arbiter, (receive, send), order["slot"], order["threads"], self.mask)
             work(server, worker, place)
         for listener in sockets:
             listener.gone()

@@ -24,7 +24,11 @@ class Place(NamedTuple):
     scoreboard: int
     stacks: int
     arbiter: int
+    #: For connections that their worker has no time for: where to receive from, and where to send to.
+    hand_off: tuple[int, int]
     slot: int
+    #: Records that a slot has for threads.
+    threads: int
     mask: Any
 
 
@@ -202,7 +206,7 @@ class Worker:
         assert place is not None
         faulthandler.register(STACKS_SIGNAL, file=place.stacks, all_threads=True)
         self._engine = _rgunicorn.Engine(
-            _engine_options(self),
+            _engine_options(self) | {"threads": place.threads},
             [(listener.fileno(), listener.is_unix) for listener in self.sockets],
             place.scoreboard,
             place.slot,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rgunicorn_wire::scoreboard::{InFlight, Scoreboard, Slot, size_bytes};
@@ -10,29 +10,56 @@ use rgunicorn_wire::scoreboard::{InFlight, Scoreboard, Slot, size_bytes};
 use super::core::Board;
 use super::keep::SLOTS;
 use crate::sys::clock::{nanos, now};
+use crate::sys::link;
 use crate::sys::memory::Shared;
 
-/// Thread records of a slot.
-const THREADS: u32 = 1;
+/// A generation's scoreboard.
+#[derive(Debug)]
+struct Common {
+    board: Shared,
+    /// Thread records of a slot.
+    threads: u32,
+}
+
+impl Common {
+    fn scoreboard(&self) -> Scoreboard<'_> {
+        Scoreboard::new(self.board.words(), self.threads)
+    }
+}
 
 /// All scoreboards, and what workers that are gone have counted.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Boards {
-    boards: BTreeMap<u32, Shared>,
+    boards: BTreeMap<u32, Common>,
+    /// Connections that their worker has no time for, or cannot keep since it leaves, for another one to take, of
+    /// whatever generation: the end to receive from, and the end to send to. Both are held here, so that neither is ever
+    /// without the other, and nothing in between is lost.
+    hand_off: (OwnedFd, OwnedFd),
     /// Requests of workers that are gone.
     pub past_requests: u64,
 }
 
 impl Boards {
-    /// Makes a generation's scoreboard.
-    pub fn add(&mut self, generation: u32) -> io::Result<()> {
-        self.boards.insert(generation, Shared::new(size_bytes(SLOTS, THREADS))?);
+    /// No scoreboard yet.
+    pub fn new() -> io::Result<Boards> {
+        Ok(Boards { boards: BTreeMap::new(), hand_off: link::hand_off()?, past_requests: 0 })
+    }
+
+    /// Makes a generation's scoreboard, for so many threads a worker. Nothing is lost of one that fits.
+    pub fn add(&mut self, generation: u32, threads: u32) -> io::Result<()> {
+        if self.boards.get(&generation).is_none_or(|common| common.threads != threads) {
+            let board = Shared::new(size_bytes(SLOTS, threads))?;
+            self.boards.insert(generation, Common { board, threads });
+        }
         Ok(())
     }
 
-    /// For a fork order.
-    pub fn fd(&self, generation: u32) -> Option<BorrowedFd<'_>> {
-        self.boards.get(&generation).map(AsFd::as_fd)
+    /// For a fork order: the scoreboard, in which this slot is now in use, and the two ends of the hand-off.
+    pub fn common(&self, generation: u32, slot: u32) -> Option<[BorrowedFd<'_>; 3]> {
+        let common = self.boards.get(&generation)?;
+        common.scoreboard().note_use(slot);
+        let (receive, send) = &self.hand_off;
+        Some([common.board.as_fd(), receive.as_fd(), send.as_fd()])
     }
 
     /// A generation's workers are gone.
@@ -56,7 +83,7 @@ impl Boards {
     }
 
     fn slot(&self, generation: u32, slot: u32) -> Option<Slot<'_>> {
-        Scoreboard::new(self.boards.get(&generation)?.words(), THREADS).slot(slot)
+        self.boards.get(&generation)?.scoreboard().slot(slot)
     }
 }
 

@@ -89,7 +89,7 @@ impl Arbiter {
         }
         config.plan.daemon = self.start.detached;
         let plan = config.plan.clone();
-        match self.make_estate(config) {
+        match self.make_estate(generation, config) {
             Ok(estate) => {
                 self.estates.insert(generation, estate);
                 self.events.push_back(Event::Settled { generation, plan });
@@ -99,7 +99,7 @@ impl Arbiter {
         None
     }
 
-    fn make_estate(&mut self, config: Config) -> Result<Estate, String> {
+    fn make_estate(&mut self, generation: u32, config: Config) -> Result<Estate, String> {
         if self.current == 0 {
             std::env::set_current_dir(&config.chdir)
                 .map_err(|error| format!("can't chdir to '{}': {error}", config.chdir.display()))?;
@@ -108,6 +108,7 @@ impl Arbiter {
             Pidfile::check(path)?;
         }
         let logs = Rc::new(Logs::open(&config, self.start.detached)?);
+        self.make_board(generation, &config)?;
         let estate = Estate { config, logs, listeners: Vec::new(), opening: None };
         if self.current == 0 {
             self.use_logs(&estate)?;
@@ -115,6 +116,10 @@ impl Arbiter {
             self.set_title(estate.config.settings.proc_name());
         }
         Ok(estate)
+    }
+
+    fn make_board(&mut self, generation: u32, config: &Config) -> Result<(), String> {
+        self.boards.add(generation, config.threads).map_err(|error| format!("can't make the scoreboard: {error}"))
     }
 
     fn use_logs(&mut self, estate: &Estate) -> Result<(), String> {
@@ -190,13 +195,14 @@ impl Arbiter {
 
     pub(super) fn amend(&mut self, generation: u32, changed: BTreeMap<String, PyValue>) {
         let Some(mut estate) = self.estates.remove(&generation) else { return };
-        match estate.config.amended(changed) {
+        let amended = estate.config.amended(changed).map_err(|error| error.to_string());
+        match amended.and_then(|config| self.make_board(generation, &config).map(|()| config)) {
             Ok(config) => {
                 estate.config = config;
                 self.events.push_back(Event::Amended { generation, plan: estate.config.plan.clone() });
                 self.estates.insert(generation, estate);
             }
-            Err(error) => self.fail(generation, error.to_string(), Exit::Failure),
+            Err(message) => self.fail(generation, message, Exit::Failure),
         }
     }
 

@@ -131,7 +131,7 @@ impl Arbiter {
             forkservers: BTreeMap::new(),
             estates: BTreeMap::new(),
             current: 0,
-            boards: Boards::default(),
+            boards: Boards::new()?,
             workers: BTreeMap::new(),
             pidfile: None,
             log: Log::default(),

@@ -135,11 +135,13 @@ impl Arbiter {
         let Some(forkserver) = self.forkservers.get_mut(&generation) else {
             return Err(io::Error::other("the forkserver is gone"));
         };
-        let board = self.boards.fd(generation).ok_or_else(|| io::Error::other("there is no scoreboard"))?;
-        let mut fds = vec![theirs.as_fd(), board, stacks.as_fd(), self.own_end.as_fd()];
+        let common = self.boards.common(generation, slot);
+        let [board, receive, send] = common.ok_or_else(|| io::Error::other("there is no scoreboard"))?;
+        let mut fds = vec![theirs.as_fd(), board, stacks.as_fd(), self.own_end.as_fd(), receive, send];
         let estate = self.estates.get(&generation).ok_or_else(|| io::Error::other("there are no settings"))?;
         fds.extend(estate.listeners.iter().map(AsFd::as_fd));
-        let order = Order::Fork(Fork { age, slot, listeners: estate.listeners.len() as u32, addresses });
+        let (threads, listeners) = (estate.config.threads, estate.listeners.len() as u32);
+        let order = Order::Fork(Fork { age, slot, threads, listeners, addresses });
         self.poller.watch(&ours, worker_token(age))?;
         forkserver.say(&order, &fds)?;
         if forkserver.is_full() {

@@ -230,7 +230,8 @@ class Arbiter:
             stderr=self.error,
         )
         self.link.theirs.close()
-        self.scoreboard = memfd("scoreboard", 8 * 68 * 16)
+        self.scoreboard = memfd("scoreboard", 8 * (64 + 68 * 16))
+        self.hand_off = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
 
     def expect(self, kind: str, limit: float = LIMIT) -> dict[str, Any]:
         """The next report, which is to be of this kind."""
@@ -336,8 +337,10 @@ class Arbiter:
         stacks = memfd("stacks", 0)
         pidfd = os.pidfd_open(os.getpid())
         worker = Worker(self, self.age, link, stacks)
-        fds = [link.theirs.fileno(), self.scoreboard, stacks, pidfd, *(each.fileno() for each in self.listeners)]
-        self.link.send({"type": "fork", "age": self.age, "slot": self.age % 16, "listeners": len(self.listeners)}, fds)
+        shared = [*self.hand_off, *self.listeners]
+        fds = [link.theirs.fileno(), self.scoreboard, stacks, pidfd, *(each.fileno() for each in shared)]
+        order = {"type": "fork", "age": self.age, "slot": self.age % 16, "threads": 1, "listeners": len(self.listeners)}
+        self.link.send(order, fds)
         link.theirs.close()
         os.close(pidfd)
         answer = self.link.receive()

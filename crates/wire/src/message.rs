@@ -26,8 +26,8 @@ pub enum Order {
         /// Addresses as logged, for `server.address` and `server.LISTENERS`.
         addresses: Vec<String>,
     },
-    /// Fork a worker. Descriptors: `[link, scoreboard, stacks, arbiter pidfd, listeners...]`. Answered by `forked` or
-    /// `fork_failed`; the worker's own hello on its link is what counts.
+    /// Fork a worker. Descriptors: `[link, scoreboard, stacks, arbiter pidfd, hand-off to receive, hand-off to send,
+    /// listeners...]`. Answered by `forked` or `fork_failed`; the worker's own hello on its link is what counts.
     Fork(Fork),
     /// A worker of this forkserver was reaped: run `child_exit` and forget it. Not answered.
     ChildExit {
@@ -138,6 +138,8 @@ pub struct Fork {
     pub age: u64,
     /// Slot in this generation's scoreboard.
     pub slot: u32,
+    /// Thread records of each slot: as many threads may serve.
+    pub threads: u32,
     /// Number of listeners at the end of the passed descriptors.
     pub listeners: u32,
     /// Their addresses as logged, in the same order.

@@ -7,6 +7,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
+/// Words before the first slot.
+const HEAD: usize = 64;
+/// How many slots, from the first on, were ever in use.
+const SLOTS_USED: usize = 0;
 /// Words of a slot before its thread records.
 const SLOT_HEAD: usize = 16 + LATENCY_BUCKETS;
 /// Words of a thread record.
@@ -39,7 +43,7 @@ const THREAD_TARGET: usize = 8;
 
 /// Bytes of a scoreboard with `slots` slots of `threads` threads each.
 pub const fn size_bytes(slots: u32, threads: u32) -> usize {
-    (slots as usize * slot_words(threads)) * 8
+    (HEAD + slots as usize * slot_words(threads)) * 8
 }
 
 const fn slot_words(threads: u32) -> usize {
@@ -90,13 +94,27 @@ impl<'m> Scoreboard<'m> {
     /// The slot, if the scoreboard has it.
     pub fn slot(&self, index: u32) -> Option<Slot<'m>> {
         let size = slot_words(self.threads);
-        let start = (index as usize).checked_mul(size)?;
+        let start = HEAD + (index as usize).checked_mul(size)?;
         Some(Slot { words: self.words.get(start..start.checked_add(size)?)?, threads: self.threads })
     }
 
     /// How many slots there are.
     pub fn len(&self) -> u32 {
-        (self.words.len() / slot_words(self.threads)) as u32
+        (self.words.len().saturating_sub(HEAD) / slot_words(self.threads)) as u32
+    }
+
+    /// Arbiter: this slot is given to a worker.
+    pub fn note_use(&self, index: u32) {
+        if let Some(used) = self.words.get(SLOTS_USED) {
+            used.fetch_max(u64::from(index) + 1, Relaxed);
+        }
+    }
+
+    /// The slots that workers are or were in; the arbiter gives the lowest free ones.
+    pub fn used(&self) -> impl Iterator<Item = Slot<'m>> + use<'m> {
+        let scoreboard = *self;
+        let used = self.words.get(SLOTS_USED).map_or(0, |used| used.load(Relaxed)).min(u64::from(self.len()));
+        (0..used as u32).filter_map(move |index| scoreboard.slot(index))
     }
 
     /// Whether there is no slot.
@@ -339,6 +357,19 @@ mod tests {
         assert_eq!((seen.started, seen.progress, seen.target.len()), (5, 5, PATH_BYTES));
         assert!(Scoreboard::new(&words, 1).slot(1).is_none());
         assert!(Scoreboard::new(&words, 1).slot(u32::MAX).is_none());
+    }
+
+    #[test]
+    fn slots_in_use_are_walked_and_no_more() {
+        let words = memory(8, 1);
+        let board = Scoreboard::new(&words, 1);
+        assert_eq!((board.len(), board.used().count()), (8, 0));
+        board.note_use(2);
+        board.note_use(0);
+        board.slot(2).unwrap().claim(9, 1, 1);
+        assert_eq!(board.used().map(|slot| slot.age()).collect::<Vec<_>>(), [0, 0, 9]);
+        words[SLOTS_USED].store(u64::MAX, Relaxed);
+        assert_eq!(board.used().count(), 8, "a hostile count ends at the last slot");
     }
 
     #[test]

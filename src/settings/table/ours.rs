@@ -1,6 +1,6 @@
 //! What Gunicorn does not have.
 
-use super::{Action, Default, PLAIN, Section, Setting};
+use super::{Action, Argument, Default, PLAIN, Section, Setting};
 use crate::settings::kind::Kind;
 
 pub(super) static SETTINGS: &[Setting] = &[
@@ -36,6 +36,88 @@ pub(super) static SETTINGS: &[Setting] = &[
         summary: "How many workers more than `workers` there may be during a reload.",
         doc: "A new worker is ready before an old one is told to leave, so many at a time. `all` starts all new ones at \
               once, which needs memory for twice as many.",
+        ..PLAIN
+    },
+    Setting {
+        name: "request_head_timeout",
+        section: Section::Ours,
+        long: &["request-head-timeout"],
+        metavar: Some("INT"),
+        argument: Argument::Int,
+        kind: Kind::PosInt,
+        default: Default::Int(30),
+        summary: "Seconds that a client has to send a request's head; 0 means no limit.",
+        doc: "Counted from its first byte, or from the connection's beginning. A client that has sent a part is \
+              answered 408.",
+        built: false,
+        ..PLAIN
+    },
+    Setting {
+        name: "limit_request_body",
+        section: Section::Ours,
+        long: &["limit-request-body"],
+        metavar: Some("BYTES"),
+        argument: Argument::Int,
+        kind: Kind::PosInt,
+        default: Default::Int(0),
+        summary: "Most bytes of a request's body; 0 means no limit.",
+        doc: "A longer one is answered 413, before the app is called where its length was announced, and before \
+              `100 Continue` in any case.",
+        built: false,
+        ..PLAIN
+    },
+    Setting {
+        name: "request_buffer",
+        section: Section::Ours,
+        long: &["request-buffer"],
+        metavar: Some("BYTES"),
+        argument: Argument::Int,
+        kind: Kind::PosInt,
+        default: Default::Int(1 << 20),
+        summary: "Bytes of a request's body that are read before the app is called.",
+        doc: "A client that sends slowly holds no thread for as long. What is longer is read while the app asks for it.",
+        built: false,
+        ..PLAIN
+    },
+    Setting {
+        name: "response_buffer",
+        section: Section::Ours,
+        long: &["response-buffer"],
+        metavar: Some("BYTES"),
+        argument: Argument::Int,
+        kind: Kind::PosInt,
+        default: Default::Int(1 << 20),
+        summary: "Bytes of a response that are kept for a slow client before the app waits.",
+        doc: "",
+        built: false,
+        ..PLAIN
+    },
+    Setting {
+        name: "request_timeout",
+        section: Section::Ours,
+        long: &["request-timeout"],
+        metavar: Some("INT"),
+        argument: Argument::Int,
+        kind: Kind::PosInt,
+        default: Default::Int(0),
+        summary: "Seconds that one request may take, in any worker class; 0 means no limit.",
+        doc: "Then the client is answered 504, where no head was sent, and the log says which request it was and where \
+              it was stuck. Other threads of the worker go on. (`timeout` watches the worker, and ends a request only \
+              in the sync class.)",
+        built: false,
+        ..PLAIN
+    },
+    Setting {
+        name: "max_queue_wait",
+        section: Section::Ours,
+        long: &["max-queue-wait"],
+        metavar: Some("INT"),
+        argument: Argument::Int,
+        kind: Kind::PosInt,
+        default: Default::Int(0),
+        summary: "Seconds that a request may wait for a worker; 0 means no limit.",
+        doc: "One that waited longer is answered 503 with `Retry-After`: its client has probably given it up.",
+        built: false,
         ..PLAIN
     },
 ];

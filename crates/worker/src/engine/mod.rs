@@ -95,7 +95,7 @@ impl Engine {
         let options = Options::read(options)?;
         let scoreboard = crate::sys::own(scoreboard);
         let words = crate::sys::map_scoreboard(&scoreboard)?;
-        let slot = Scoreboard::new(words, 1)
+        let slot = Scoreboard::new(words, options.threads)
             .slot(slot)
             .ok_or_else(|| PyOSError::new_err(format!("the scoreboard has no slot {slot}")))?;
         slot.claim(age, std::process::id(), crate::sys::now());
