@@ -59,6 +59,8 @@ pub struct Core {
     pub(super) roll: Option<u32>,
     /// The generation whose `when_ready` has to wait for the end of the old forkserver.
     pub(super) when_ready_due: Option<u32>,
+    /// The workers that generations which stay have been told of last.
+    pub(super) told_workers: Vec<(i32, u64)>,
     /// Exit code of the first worker that could not boot, while none was ever ready.
     pub(super) boot_failure: Option<i32>,
     /// Workers that ended otherwise before any was ready.
@@ -123,6 +125,7 @@ impl Core {
             epoch: 1,
             roll: None,
             when_ready_due: None,
+            told_workers: Vec::new(),
             boot_failure: None,
             boot_deaths: 0,
             boot_backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(30)),
@@ -177,6 +180,7 @@ impl Core {
         self.maintain_candidate(now);
         self.proceed_with_roll();
         self.dismiss_superseded();
+        self.update_staying();
         self.run_when_ready();
         self.proceed_with_stop(now);
         self.due_at = self.next_deadline(now, board);

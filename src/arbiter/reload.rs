@@ -12,7 +12,7 @@ use rgunicorn_wire::Order;
 use super::core::{Core, Phase};
 use super::event::Action;
 use super::fleet::Worker;
-use super::generation::{Purpose, Stage};
+use super::generation::{Generation, Purpose, Stage};
 
 /// A superseded forkserver that was told to leave has so long to run what was registered with `atexit`.
 const FAREWELL: Duration = Duration::from_secs(10);
@@ -154,11 +154,29 @@ impl Core {
             self.tell(number, Order::Exit { on_exit: false });
         } else {
             generation.stage = Stage::Staying;
+            self.told_workers.clear();
             // What it keeps may be what when_ready would start a second time.
             self.when_ready_due = None;
             let text =
                 format!("Generation {number} stays until the stop, for what its hooks started: {}", keeps.join(", "));
             self.log(Level::Info, text);
+        }
+    }
+
+    /// What hooks of a superseded generation have started may look at `server.WORKERS`.
+    pub(super) fn update_staying(&mut self) {
+        let staying = |g: &&Generation| g.stage == Stage::Staying;
+        let numbers: Vec<u32> = self.generations.values().filter(staying).map(|g| g.number).collect();
+        if numbers.is_empty() {
+            return;
+        }
+        let pair = |worker: &Worker| worker.pid.map(|pid| (pid.0, worker.age));
+        let workers: Vec<(i32, u64)> = self.fleet.iter().filter_map(pair).collect();
+        if workers != self.told_workers {
+            for number in numbers {
+                self.tell(number, Order::Workers { workers: workers.clone() });
+            }
+            self.told_workers = workers;
         }
     }
 
