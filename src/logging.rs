@@ -119,6 +119,13 @@ impl Log {
         }
     }
 
+    /// Goes on with the same log, opened again.
+    pub fn reopen(&self, target: OwnedFd) {
+        if let Some(writer) = &self.writer {
+            writer.reopen(target);
+        }
+    }
+
     /// Whether it has been opened.
     pub fn is_open(&self) -> bool {
         self.writer.is_some()

@@ -238,6 +238,16 @@ class Forkserver:
             server._num_workers = order["new"]
             self._logged("nworkers_changed", server.cfg.nworkers_changed, server, order["new"], order["old"])
 
+    def on_logs(self, order: dict[str, Any], fds: list[int]) -> None:
+        """The log files were opened again."""
+        from . import logs
+
+        error, access = (fds[0] if order["error"] else None), (fds[-1] if order["access"] else None)
+        logs.targets.reopen(error, access, order["captured"])
+        _close(fds)
+        if self.server is not None:
+            self._logged("reopen_files", self.server.log.reopen_files)
+
     def on_superseded(self, order: dict[str, Any], fds: list[int]) -> None:
         """Another generation serves: is there something here that would be lost?"""
         _close(fds)

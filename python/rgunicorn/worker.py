@@ -186,7 +186,9 @@ class Worker:
         sys.exit(1)
 
     def handle_usr1(self, sig: int, frame: Any) -> None:
-        """USR1: log files are opened again."""
+        """USR1: log files are opened again. The server's own came over the link."""
+        assert self._place is not None
+        self._place.link.retired()
         self.log.reopen_files()
 
     def handle_winch(self, sig: int, frame: Any) -> None:
@@ -220,6 +222,7 @@ class Worker:
         )
         self._engine.start()
         targets.start()
+        place.link.reopens(targets.error, targets.access)
         os.register_at_fork(before=self._engine.before_fork, after_in_child=self._engine.after_fork_in_child)
 
 

@@ -13,6 +13,7 @@ use super::event::{Action, Event, FromWorker, Plan};
 use super::fleet::Fleet;
 use super::generation::{Backoff, Generation, Purpose};
 use super::stop::Ending;
+use crate::sys::process::Kill;
 use crate::sys::{Pid, Signal, Status};
 
 /// What can be read of a worker's slot in the scoreboard.
@@ -214,7 +215,13 @@ impl Core {
             // Remembered: the configuration may just have been read.
             (Phase::Booting, Signal::Hup) => self.reload_asked = true,
             (Phase::Stopping(_) | Phase::Leaving(_), Signal::Hup) => {}
-            (_, Signal::Usr1 | Signal::Usr2) => {
+            (_, Signal::Usr1) => {
+                self.out.push(Action::ReopenLogs);
+                // For the files that Python handlers have. Before its hello a worker has opened none.
+                let pids = self.fleet.iter().filter_map(|worker| worker.pid);
+                self.out.extend(pids.map(|pid| Action::Signal { pid, what: Kill::Usr1 }));
+            }
+            (_, Signal::Usr2) => {
                 self.log(
                     Level::Warning,
                     format!("{signal} does nothing yet in this version; restart to apply changes"),

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
-use rgunicorn_wire::PyValue;
-use rgunicorn_wire::message::{Configure, FileSetting};
+use rgunicorn_logs::Level;
+use rgunicorn_wire::message::{self, Configure, FileSetting};
+use rgunicorn_wire::{ArbiterSays, Order, PyValue};
 
 use super::event::Event;
 use super::generation::Purpose;
@@ -17,7 +18,7 @@ use crate::listen::{Listener, Opening};
 use crate::logging::{self, Kind, Target};
 use crate::pidfile::Pidfile;
 use crate::settings::{FileLayer, Mode, merge};
-use crate::sys::{files, process, signals};
+use crate::sys::{files, link, process, signals};
 
 /// A forkserver that is let go before the process detaches may take so long.
 const LET_GO_MS: u64 = 2000;
@@ -53,9 +54,21 @@ impl Logs {
         })
     }
 
+    /// What is passed.
+    fn passed(&self, captured: bool) -> message::Logs {
+        message::Logs { error: self.error.is_some(), access: self.access.is_some(), captured }
+    }
+
     /// In the order in which they are passed.
     fn fds(&self) -> Vec<BorrowedFd<'_>> {
         [&self.error, &self.access].into_iter().flatten().map(AsFd::as_fd).collect()
+    }
+}
+
+impl Estate {
+    /// Standard output and standard error go to the error log's file.
+    fn captures(&self) -> bool {
+        self.config.capture_output && matches!(self.config.error_log, Target::File(_))
     }
 }
 
@@ -126,9 +139,7 @@ impl Arbiter {
         let copy = logging::share(&estate.logs.error).map_err(|error| format!("can't copy a descriptor: {error}"))?;
         self.log.open(copy, estate.config.level);
         self.log_on_terminal = estate.logs.on_terminal;
-        if let (true, Target::File(_), Some(fd)) =
-            (estate.config.capture_output, &estate.config.error_log, &estate.logs.error)
-        {
+        if let (true, Some(fd)) = (estate.captures(), &estate.logs.error) {
             files::capture_output(fd).map_err(|error| format!("can't redirect the output: {error}"))?;
         }
         Ok(())
@@ -151,9 +162,63 @@ impl Arbiter {
         Ok(())
     }
 
+    /// Opens the log files again, and hands them to everybody who has the old ones. Where that fails, the old ones are
+    /// written on.
+    pub(super) fn reopen_logs(&mut self) {
+        let mut renewed: Vec<(Rc<Logs>, Rc<Logs>)> = Vec::new();
+        let mut failures = Vec::new();
+        for estate in self.estates.values_mut() {
+            let known = renewed.iter().find(|(old, _)| Rc::ptr_eq(old, &estate.logs)).map(|(_, new)| Rc::clone(new));
+            let new = match known.map_or_else(|| Logs::open(&estate.config, self.start.detached).map(Rc::new), Ok) {
+                Ok(new) => new,
+                Err(message) => {
+                    failures.push(message);
+                    continue;
+                }
+            };
+            renewed.push((std::mem::replace(&mut estate.logs, Rc::clone(&new)), new));
+        }
+        if let Some(copy) = self.current().map(|estate| logging::share(&estate.logs.error)) {
+            match copy {
+                Ok(Some(file)) => self.log.reopen(file),
+                Ok(None) => {}
+                Err(error) => failures.push(format!("can't copy a descriptor: {error}")),
+            }
+        }
+        if let Some(estate) = self.current()
+            && let (true, Some(file)) = (estate.captures(), &estate.logs.error)
+            && let Err(error) = files::capture_output(file)
+        {
+            failures.push(format!("can't redirect the output: {error}"));
+        }
+        for message in failures {
+            self.log.write(Level::Error, &format!("Log file not opened again: {message}"));
+        }
+        self.hand_out_logs();
+    }
+
+    fn hand_out_logs(&mut self) {
+        let orders: Vec<(u32, message::Logs, Rc<Logs>)> = self
+            .estates
+            .iter()
+            .map(|(&generation, estate)| (generation, estate.logs.passed(estate.captures()), Rc::clone(&estate.logs)))
+            .collect();
+        for (generation, passed, logs) in orders {
+            self.tell(generation, &Order::Logs(passed), &logs.fds());
+            let bytes = rgunicorn_wire::encode(&ArbiterSays::Logs(passed));
+            let workers = self.workers.iter().filter(|(_, worker)| worker.place.0 == generation);
+            for (&age, link) in workers.filter_map(|(age, worker)| Some((age, worker.link.as_ref()?))) {
+                if !link::send(link, &bytes, &logs.fds()).unwrap_or(false) {
+                    let text = format!("Worker of age {age} could not be given the log files that were opened again");
+                    self.log.write(Level::Warning, &text);
+                }
+            }
+        }
+    }
+
     /// Has a forkserver end before the process forks.
     fn let_go(&mut self, generation: u32) {
-        self.tell(generation, &rgunicorn_wire::Order::Exit { on_exit: false }, &[]);
+        self.tell(generation, &Order::Exit { on_exit: false }, &[]);
         if let Some(forkserver) = self.forkservers.remove(&generation) {
             let pid = forkserver.pid;
             drop(forkserver);
@@ -190,7 +255,7 @@ impl Arbiter {
             ..estate.config.for_forkserver()
         };
         let logs = Rc::clone(&estate.logs);
-        self.tell(generation, &rgunicorn_wire::Order::Configure(configure), &logs.fds());
+        self.tell(generation, &Order::Configure(configure), &logs.fds());
     }
 
     pub(super) fn amend(&mut self, generation: u32, changed: BTreeMap<String, PyValue>) {
@@ -256,7 +321,7 @@ impl Arbiter {
         });
         if let Err(message) = done {
             // There is no way back: what could be done is done, and the rest is for the operator.
-            self.log.write(rgunicorn_logs::Level::Error, &format!("reload: {message}"));
+            self.log.write(Level::Error, &format!("reload: {message}"));
         }
         let new = self.estates.get(&generation).map(|estate| estate.listeners.clone()).unwrap_or_default();
         let removed = self.estates.get(&old).map(|estate| estate.listeners.clone()).unwrap_or_default();
@@ -267,7 +332,7 @@ impl Arbiter {
         }
         if changed {
             let addresses = self.addresses(generation).join(",");
-            self.log.write(rgunicorn_logs::Level::Info, &format!("Listening at: {addresses}"));
+            self.log.write(Level::Info, &format!("Listening at: {addresses}"));
         }
     }
 

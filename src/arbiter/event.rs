@@ -252,6 +252,8 @@ pub enum Action {
         /// Which.
         generation: u32,
     },
+    /// Open the log files again, everywhere.
+    ReopenLogs,
     /// Take no new connections any more; what is queued is served.
     StopAccepting,
     /// The service is up: tell whoever waits for that.

@@ -64,6 +64,7 @@ impl Arbiter {
                 self.forkservers.remove(&generation);
                 self.forget_generation(generation);
             }
+            Action::ReopenLogs => self.reopen_logs(),
             Action::StopAccepting => self.all_listeners().iter().for_each(|listener| listener.stop_accepting()),
             Action::AnnounceReady => {
                 systemd::notify("READY=1\nSTATUS=rgunicorn serves");

@@ -56,6 +56,8 @@ pub enum Kill {
     Term,
     /// Quick stop.
     Quit,
+    /// Log files were opened again.
+    Usr1,
     /// `worker_abort`, then leave.
     Abort,
     /// At once.
@@ -117,6 +119,7 @@ pub fn signal(pid: Pid, what: Kill) {
     let number = match what {
         Kill::Term => Number::SIGTERM,
         Kill::Quit => Number::SIGQUIT,
+        Kill::Usr1 => Number::SIGUSR1,
         Kill::Abort => Number::SIGABRT,
         Kill::Kill => Number::SIGKILL,
     };

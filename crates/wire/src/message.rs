@@ -45,6 +45,9 @@ pub enum Order {
         /// Old number.
         old: u32,
     },
+    /// The log files were opened again (USR1). Descriptors: `[error log, access log]`, each only if its flag is true. Not
+    /// answered.
+    Logs(Logs),
     /// Another generation serves, and this one's last worker is gone. Answered by `superseded`.
     Superseded,
     /// To a forkserver that stays although superseded: the workers of the one that serves, for `server.WORKERS`. Not
@@ -129,6 +132,17 @@ pub struct Configure {
     pub has_error_log: bool,
     /// A descriptor for the access log is passed; else there is no access log.
     pub has_access_log: bool,
+}
+
+/// Which logs' descriptors are passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Logs {
+    /// The error log's.
+    pub error: bool,
+    /// The access log's.
+    pub access: bool,
+    /// Standard output and standard error go to the error log, too.
+    pub captured: bool,
 }
 
 /// One worker to fork.
@@ -252,4 +266,7 @@ pub enum ArbiterSays {
         /// The whole server stops: nobody else will accept what waits in the listeners' queues, so take it first.
         drain: bool,
     },
+    /// The log files were opened again (USR1). Descriptors: `[error log, access log]`, each only if its flag is true. A
+    /// USR1 follows, for the files that Python handlers have.
+    Logs(Logs),
 }
