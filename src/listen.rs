@@ -1,6 +1,6 @@
 //! The listening sockets. The arbiter alone owns them; workers get copies with the order that forks them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -35,6 +35,19 @@ pub struct Listener {
     draft_of: RefCell<Option<PathBuf>>,
     /// It was passed to us: whoever did so goes on with it, and finds it as it was.
     passed: bool,
+    /// Another arbiter has it, too, until an upgrade is over: nothing may be done to it that the other would notice.
+    shared: Cell<bool>,
+}
+
+/// Sockets that this process inherited.
+#[derive(Debug, Clone)]
+pub enum Inherited {
+    /// None.
+    Nothing,
+    /// So many, from systemd.
+    Systemd(u32),
+    /// From the arbiter that this one is to take over from, and what they were opened for.
+    Upgrade(Vec<(RawFd, Option<Bind>)>),
 }
 
 /// Listeners on their way: what is bound stays bound while something else is tried again.
@@ -50,15 +63,17 @@ pub struct Opening {
 enum Wanted {
     Bind(Bind),
     Passed(RawFd),
+    Shared(RawFd, Bind),
     Kept(Rc<Listener>),
 }
 
 impl Opening {
-    /// What is to be listened at first of all: what systemd passed, else `fd://`, else the addresses.
-    pub fn first(binds: &[Bind], passed: Option<u32>) -> Opening {
-        let wanted = match passed {
-            Some(count) => (SYSTEMD_FIRST..).take(count as usize).map(Wanted::Passed).collect(),
-            None => chosen(binds).map(Wanted::Bind).collect(),
+    /// What is to be listened at first of all: what was inherited, else `fd://`, else the addresses.
+    pub fn first(binds: &[Bind], inherited: &Inherited) -> Opening {
+        let wanted = match inherited {
+            Inherited::Nothing => chosen(binds).map(Wanted::Bind).collect(),
+            Inherited::Systemd(count) => (SYSTEMD_FIRST..).take(*count as usize).map(Wanted::Passed).collect(),
+            Inherited::Upgrade(sockets) => upgraded(binds, sockets),
         };
         Opening { wanted, open: Vec::new(), hidden: false }
     }
@@ -81,6 +96,7 @@ impl Opening {
             let listener = match wanted {
                 Wanted::Kept(listener) => Rc::clone(listener),
                 Wanted::Passed(number) => Rc::new(inherited(*number, None, options)?),
+                Wanted::Shared(number, bind) => Rc::new(shared(*number, bind, options)?),
                 Wanted::Bind(bind) => Rc::new(match bind {
                     Bind::Tcp { host, port } => tcp(bind, host, *port, options, self.hidden)?,
                     Bind::Unix(path) => unix(bind, path, options)?,
@@ -99,6 +115,21 @@ impl Opening {
     }
 }
 
+/// What the old arbiter has is not bound again; what only the new settings have, is. An old one that is not rgunicorn, or
+/// has its sockets from systemd, says not what they are for: then they are the addresses, as in Gunicorn.
+fn upgraded(binds: &[Bind], sockets: &[(RawFd, Option<Bind>)]) -> VecDeque<Wanted> {
+    if sockets.is_empty() {
+        return chosen(binds).map(Wanted::Bind).collect();
+    }
+    if sockets.iter().any(|(_, bind)| bind.is_none()) {
+        return sockets.iter().map(|(number, _)| Wanted::Passed(*number)).collect();
+    }
+    let old = |bind: &Bind| sockets.iter().find(|(_, old)| old.as_ref() == Some(bind)).map(|(number, _)| *number);
+    chosen(binds)
+        .map(|bind| old(&bind).map_or(Wanted::Bind(bind.clone()), |number| Wanted::Shared(number, bind)))
+        .collect()
+}
+
 /// Any descriptor among the addresses drops all others, as in Gunicorn.
 fn chosen(binds: &[Bind]) -> impl Iterator<Item = Bind> {
     let numbered = binds.iter().any(|bind| matches!(bind, Bind::Fd(_)));
@@ -115,7 +146,18 @@ impl Listener {
         passed: bool,
     ) -> Listener {
         let (file, draft_of) = (RefCell::new(file), RefCell::new(None));
-        Listener { socket, bind: bind.cloned(), shown, unix, file, draft_of, passed }
+        let shared = Cell::new(false);
+        Listener { socket, bind: bind.cloned(), shown, unix, file, draft_of, passed, shared }
+    }
+
+    /// What it was opened for, for an arbiter that takes over. Empty for one that systemd passed.
+    pub fn name(&self) -> String {
+        self.bind.as_ref().map(Bind::to_string).unwrap_or_default()
+    }
+
+    /// Whether another arbiter has it, too.
+    pub fn share(&self, shared: bool) {
+        self.shared.set(shared);
     }
 
     /// Lets clients in: gives a socket file its name, which takes it from whoever had it, and opens a hidden port.
@@ -136,6 +178,9 @@ impl Listener {
     /// Takes no new connections; those in the queue stay. A plain close would reset them, and would end nothing while a
     /// worker has a copy.
     pub fn stop_accepting(&self) {
+        if self.shared.get() {
+            return;
+        }
         if self.unix {
             self.unlink();
         } else if !self.passed {
@@ -145,6 +190,9 @@ impl Listener {
 
     /// Ends it for everybody who holds a copy, also for a worker that is stuck.
     pub fn close(&self) {
+        if self.shared.get() {
+            return;
+        }
         if !self.passed {
             let _ = self.socket.shutdown(std::net::Shutdown::Both);
         }
@@ -268,7 +316,7 @@ fn is_socket(meta: &std::fs::Metadata) -> bool {
 
 fn inherited(number: RawFd, bind: Option<&Bind>, options: &ListenOptions) -> Result<Listener, BindFailure> {
     let address = format!("fd://{number}");
-    let by = if bind.is_some() { "bind" } else { "LISTEN_FDS" };
+    let by = if bind.is_some() { "bind" } else { "LISTEN_FDS or GUNICORN_FD" };
     let refuse = |why: String| failure(&address, &io::Error::other(format!("{why} ({by})")), true);
     let fd: OwnedFd = files::adopt(number)
         .ok_or_else(|| refuse("no socket was passed under this number, or it is named twice".into()))?;
@@ -284,6 +332,22 @@ fn inherited(number: RawFd, bind: Option<&Bind>, options: &ListenOptions) -> Res
     let unix = socket.local_addr().is_ok_and(|address| address.is_unix());
     let shown = shown(&socket, false);
     Ok(Listener::new(socket, bind, shown, unix, None, true))
+}
+
+/// One that the arbiter which this one is to take over from has opened.
+fn shared(number: RawFd, bind: &Bind, options: &ListenOptions) -> Result<Listener, BindFailure> {
+    let plain = inherited(number, Some(bind), options)?;
+    let passed = matches!(bind, Bind::Fd(_));
+    let (file, shown) = match bind {
+        Bind::Unix(path) => {
+            let file = files::identity(path).map(|identity| (path.clone(), identity));
+            (file, format!("unix:{}", path.display()))
+        }
+        _ => (None, plain.shown),
+    };
+    let listener = Listener::new(plain.socket, Some(bind), shown, plain.unix, file, passed);
+    listener.share(true);
+    Ok(listener)
 }
 
 fn shown(socket: &Socket, tls: bool) -> String {

@@ -52,6 +52,14 @@ impl Pidfile {
         self.path == path
     }
 
+    /// Gives it another name, whose holder is gone.
+    pub fn rename(self, path: &Path) -> Result<Pidfile, String> {
+        std::fs::rename(&self.path, path).map_err(|error| {
+            format!("can't rename pidfile '{}' to '{}': {error}", self.path.display(), path.display())
+        })?;
+        Ok(Pidfile { path: path.to_owned() })
+    }
+
     /// Removes the file, if it is still ours.
     pub fn remove(self) {
         if holder(&self.path) == Some(own_pid()) {

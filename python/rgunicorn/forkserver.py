@@ -248,6 +248,18 @@ class Forkserver:
         if self.server is not None:
             self._logged("reopen_files", self.server.log.reopen_files)
 
+    def on_pre_exec(self, order: dict[str, Any], fds: list[int]) -> None:
+        """Another arbiter is about to be started: `pre_exec`."""
+        _close(fds)
+        server = self._ready("pre_exec")
+        variables = (os.environ, server.cfg.env_orig)
+        before = [dict(of) for of in variables]
+        self._hook("pre_exec", server.cfg.pre_exec, server)
+        changed = {}
+        for old, new in zip(before, variables, strict=True):
+            changed |= {name: new.get(name) for name in {*old, *new} if old.get(name) != new.get(name)}
+        self.channel.send({"type": "pre_exec_done", "environment": changed})
+
     def on_superseded(self, order: dict[str, Any], fds: list[int]) -> None:
         """Another generation serves: is there something here that would be lost?"""
         _close(fds)

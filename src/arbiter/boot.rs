@@ -102,6 +102,11 @@ impl Core {
             (Stage::Readying, Report::ReadyDone) => self.begin_to_serve(number, now),
             // Of a reload, run late.
             (Stage::Serving { .. }, Report::ReadyDone) => {}
+            (_, Report::PreExecDone { environment }) => self.upgrade_prepared(environment),
+            (Stage::Serving { .. } | Stage::Superseded, Report::Failed(failure)) if failure.stage == "pre_exec" => {
+                let text = format!("pre_exec failed: {}\n{}", failure.message, failure.traceback);
+                self.upgrade_failed(text.trim_end());
+            }
             (Stage::Serving { .. }, Report::Failed(failure)) => {
                 let text = format!("{} failed: {}\n{}", failure.stage, failure.message, failure.traceback);
                 self.log(Level::Error, text.trim_end());
@@ -274,6 +279,7 @@ impl Core {
     /// A forkserver was reaped.
     pub(super) fn forkserver_ended(&mut self, number: u32, status: Status, now: Duration) {
         let Some(generation) = self.generations.remove(&number) else { return };
+        self.upgrade_lost(number);
         self.out.push(Action::Discard { generation: number });
         if self.serving == Some(number) {
             self.serving = None;

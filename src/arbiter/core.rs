@@ -13,6 +13,7 @@ use super::event::{Action, Event, FromWorker, Plan};
 use super::fleet::Fleet;
 use super::generation::{Backoff, Generation, Purpose};
 use super::stop::Ending;
+use super::upgrade::{Origin, Upgrade};
 use crate::sys::process::Kill;
 use crate::sys::{Pid, Signal, Status};
 
@@ -81,6 +82,10 @@ pub struct Core {
     pub(super) orphans: Vec<Order>,
     /// Heartbeats count as this fresh at least: after a pause of the whole machine, every worker gets a new period.
     pub(super) fresh_since: Duration,
+    /// Where this arbiter comes from.
+    pub(super) origin: Origin,
+    /// The one that is to take over from it.
+    pub(super) upgrade: Option<Upgrade>,
     due_at: Option<Duration>,
     pub(super) out: Vec<Action>,
 }
@@ -111,7 +116,7 @@ static NO_PLAN: Plan = Plan {
 
 impl Core {
     /// An arbiter that is about to start, and the first thing to do.
-    pub fn new(now: Duration) -> (Core, Vec<Action>) {
+    pub fn new(origin: Origin, now: Duration) -> (Core, Vec<Action>) {
         let mut core = Core {
             phase: Phase::Booting,
             generations: BTreeMap::new(),
@@ -137,6 +142,8 @@ impl Core {
             renewal: None,
             orphans: Vec::new(),
             fresh_since: now,
+            origin,
+            upgrade: None,
             due_at: None,
             out: Vec::new(),
         };
@@ -161,6 +168,10 @@ impl Core {
             Event::Unlinked { generation } => self.forkserver_unlinked(generation),
             Event::Settled { generation, plan } => self.on_settled(generation, plan),
             Event::Reload => self.reload(now),
+            Event::UpgradeStarted { pid } => self.upgrade_started(pid),
+            Event::UpgradeFailed(why) => self.upgrade_failed(&why),
+            Event::UpgradeReady => self.upgrade_ready(),
+            Event::Promoted => self.promoted(now),
             Event::Amended { generation, plan } => {
                 if let Some(amended) = self.generations.get_mut(&generation) {
                     if generation == 1 {
@@ -209,7 +220,7 @@ impl Core {
             (Phase::Running, Signal::Ttou) if self.target > 1 => self.resize(self.target - 1),
             (_, Signal::Ttin | Signal::Ttou) => {}
             (Phase::Running, Signal::Hup) => {
-                self.log(Level::Info, "Hang up: Master");
+                self.log(Level::Info, format!("Hang up: {}", self.title()));
                 self.reload(now);
             }
             // Remembered: the configuration may just have been read.
@@ -221,13 +232,13 @@ impl Core {
                 let pids = self.fleet.iter().filter_map(|worker| worker.pid);
                 self.out.extend(pids.map(|pid| Action::Signal { pid, what: Kill::Usr1 }));
             }
-            (_, Signal::Usr2) => {
-                self.log(
-                    Level::Warning,
-                    format!("{signal} does nothing yet in this version; restart to apply changes"),
-                );
+            (Phase::Running, Signal::Usr2) => self.begin_upgrade(),
+            (_, Signal::Usr2) => self.log(Level::Warning, "USR2 signal ignored: the server is not up"),
+            (Phase::Running, Signal::Winch) if self.plan().daemon => {
+                self.log(Level::Info, "graceful stop of workers");
+                self.resize(0);
             }
-            (_, Signal::Winch) => {}
+            (_, Signal::Winch) => self.log(Level::Debug, "SIGWINCH ignored. Not daemonized"),
         }
     }
 
@@ -235,6 +246,7 @@ impl Core {
         let forkserver = self.generations.values().find(|generation| generation.pid == Some(pid));
         if let Some(number) = forkserver.map(|generation| generation.number) {
             self.forkserver_ended(number, status, now);
+        } else if self.upgrade_ended(pid, status) {
         } else if let Some(age) = self.fleet.claim(pid, status) {
             self.worker_ended(age, status, now);
         }

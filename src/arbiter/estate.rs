@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use rgunicorn_logs::Level;
@@ -96,6 +97,10 @@ impl Arbiter {
             }
         };
         // A server that runs in the foreground stays there, whatever its file says by now.
+        if first && config.daemon && self.start.inheritance.is_some() {
+            // The old one was one, and started this one.
+            self.start.detached = true;
+        }
         if first && config.daemon && !self.start.detached {
             self.let_go(generation);
             return Some(Outcome::Detach { keep_stdio: config.keep_stdio });
@@ -118,7 +123,7 @@ impl Arbiter {
                 .map_err(|error| format!("can't chdir to '{}': {error}", config.chdir.display()))?;
         }
         if let Some(path) = &config.pidfile {
-            Pidfile::check(path)?;
+            Pidfile::check(&self.pidfile_path(path))?;
         }
         let logs = Rc::new(Logs::open(&config, self.start.detached)?);
         self.make_board(generation, &config)?;
@@ -147,19 +152,29 @@ impl Arbiter {
 
     fn use_pidfile(&mut self, config: &Config) -> Result<(), String> {
         let old = self.pidfile.take();
-        if let (Some(old), Some(path)) = (&old, &config.pidfile)
+        let path = config.pidfile.as_ref().map(|path| self.pidfile_path(path));
+        if let (Some(old), Some(path)) = (&old, &path)
             && old.is_at(path)
         {
             self.pidfile = Some(Pidfile::create(path)?);
             return Ok(());
         }
-        if let Some(path) = &config.pidfile {
+        if let Some(path) = &path {
             self.pidfile = Some(Pidfile::create(path)?);
         }
         if let Some(old) = old {
             old.remove();
         }
         Ok(())
+    }
+
+    /// Until it is promoted, an arbiter has a pidfile beside that of the one it is to take over from.
+    fn pidfile_path(&self, path: &Path) -> PathBuf {
+        let mut path = path.as_os_str().to_owned();
+        if !self.core.is_promoted() {
+            path.push(".2");
+        }
+        path.into()
     }
 
     /// Opens the log files again, and hands them to everybody who has the old ones. Where that fails, the old ones are
@@ -273,13 +288,12 @@ impl Arbiter {
 
     pub(super) fn bind(&mut self, generation: u32) {
         let kept = self.current().map(|estate| estate.listeners.clone());
-        let passed = self.start.passed;
         let Some(estate) = self.estates.get_mut(&generation) else { return };
         let binds = &estate.config.binds;
         let first = kept.is_none();
         let opening = estate.opening.get_or_insert_with(|| match kept {
             Some(open) => Opening::anew(binds, &open),
-            None => Opening::first(binds, passed),
+            None => Opening::first(binds, &self.start.inherited),
         });
         if let Err(failure) = opening.proceed(&estate.config.listen) {
             return self.events.push_back(Event::BindFailed(failure));

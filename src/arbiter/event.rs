@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rgunicorn_logs::Level;
-use rgunicorn_wire::message::FileSetting;
+use rgunicorn_wire::message::{Environment, FileSetting};
 use rgunicorn_wire::{Order, PyValue, Report, WorkerSays};
 
 use super::generation::Purpose;
@@ -62,6 +62,17 @@ pub enum Event {
     },
     /// A reload is asked for, by other means than a signal.
     Reload,
+    /// The program that is to take over was started.
+    UpgradeStarted {
+        /// Its pid.
+        pid: Pid,
+    },
+    /// It could not be started.
+    UpgradeFailed(String),
+    /// Its first worker is ready.
+    UpgradeReady,
+    /// The arbiter that this one takes over from is gone.
+    Promoted,
     /// Hooks have changed a generation's settings.
     Amended {
         /// Which.
@@ -251,6 +262,23 @@ pub enum Action {
     Discard {
         /// Which.
         generation: u32,
+    },
+    /// Start the program that is to take over, with these changes of its environment.
+    Upgrade {
+        /// What `pre_exec` has changed.
+        environment: Environment,
+    },
+    /// The new arbiter is gone: the listeners are this one's alone.
+    UpgradeOver,
+    /// The old arbiter is gone: its pidfile, title and listeners are this one's.
+    Promote {
+        /// This one's first worker is ready, or was.
+        ready: bool,
+    },
+    /// This process leaves, and that one goes on: tell whoever supervises us.
+    HandOver {
+        /// The new arbiter.
+        pid: Pid,
     },
     /// Open the log files again, everywhere.
     ReopenLogs,

@@ -16,6 +16,7 @@ mod reload;
 mod stop;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 mod wait;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -26,6 +27,7 @@ use std::path::PathBuf;
 use crate::exit::Exit;
 use crate::forkserver::Forkserver;
 use crate::home::Home;
+use crate::listen::Inherited;
 use crate::logging::Log;
 use crate::pidfile::Pidfile;
 use crate::settings::Invocation;
@@ -34,6 +36,7 @@ use crate::sys::daemon::Herald;
 use crate::sys::poll::Poller;
 use crate::sys::signals::Signals;
 use crate::sys::{process, title};
+use crate::upgrade::{Heir, Inheritance};
 
 pub use keep::SLOTS;
 
@@ -41,6 +44,7 @@ use board::Boards;
 use core::Core;
 use estate::Estate;
 use event::{Action, Event};
+use upgrade::Origin;
 use wait::WorkerLink;
 
 /// What an arbiter is started with.
@@ -52,8 +56,10 @@ pub struct Start {
     pub home: Home,
     /// The directory that the program was started in.
     pub directory: PathBuf,
-    /// Sockets that systemd passes.
-    pub passed: Option<u32>,
+    /// Sockets that this process inherited.
+    pub inherited: Inherited,
+    /// The arbiter that this one is to take over from.
+    pub inheritance: Option<Inheritance>,
     /// In the background: who waits for the start to be done.
     pub herald: Option<Herald>,
     /// This process is the daemon already.
@@ -67,8 +73,10 @@ impl Start {
             invocation: self.invocation.clone(),
             home: self.home.clone(),
             directory: self.directory.clone(),
+            inherited: self.inherited.clone(),
+            inheritance: None,
             herald: None,
-            ..*self
+            detached: self.detached,
         }
     }
 }
@@ -106,6 +114,10 @@ pub struct Arbiter {
     current: u32,
     boards: Boards,
     workers: BTreeMap<u64, WorkerLink>,
+    /// The arbiter that is to take over.
+    heir: Option<Heir>,
+    /// A pidfd of the arbiter that this one is to take over from.
+    predecessor: Option<OwnedFd>,
     pidfile: Option<Pidfile>,
     log: Log,
     /// The operator sees the error log where he started us.
@@ -120,8 +132,9 @@ impl Arbiter {
         let signals = Signals::take_over()?;
         let poller = Poller::new()?;
         poller.watch(&signals, wait::SIGNALS)?;
-        let (core, first) = Core::new(now());
-        let arbiter = Arbiter {
+        let old = start.inheritance.as_ref().map(|inheritance| inheritance.old);
+        let (core, first) = Core::new(Origin { old, is_init: process::own_pid().0 == 1 }, now());
+        let mut arbiter = Arbiter {
             start,
             core,
             poller,
@@ -133,11 +146,16 @@ impl Arbiter {
             current: 0,
             boards: Boards::new()?,
             workers: BTreeMap::new(),
+            heir: None,
+            predecessor: None,
             pidfile: None,
             log: Log::default(),
             log_on_terminal: false,
             complained: false,
         };
+        if let Some(old) = old {
+            arbiter.watch_predecessor(old);
+        }
         Ok((arbiter, first))
     }
 
@@ -156,6 +174,7 @@ impl Arbiter {
     }
 
     fn set_title(&self, name: &str) {
-        title::set(&format!("rgunicorn: master [{name}]"));
+        let suffix = if self.core.is_promoted() { "" } else { ".2" };
+        title::set(&format!("rgunicorn: master [{name}{suffix}]"));
     }
 }

@@ -4,11 +4,11 @@ use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rgunicorn_logs::Level;
-use rgunicorn_wire::message::Fork;
+use rgunicorn_wire::message::{Environment, Fork};
 use rgunicorn_wire::{ArbiterSays, Order};
 
 use super::event::{Action, Event, FromWorker};
-use super::wait::{WorkerLink, forkserver_token, worker_token};
+use super::wait::{HEIR, PREDECESSOR, WorkerLink, forkserver_token, worker_token};
 use super::{Arbiter, Outcome};
 use crate::exit::Exit;
 use crate::forkserver::{self, Forkserver};
@@ -16,6 +16,7 @@ use crate::sys::clock::{nanos, now};
 use crate::sys::process::{self, Kill};
 use crate::sys::{Pid, files, link, memory};
 use crate::systemd;
+use crate::upgrade::Heir;
 
 /// More of a worker's stacks than this says nothing more.
 const MAX_STACKS: usize = 256 * 1024;
@@ -64,10 +65,18 @@ impl Arbiter {
                 self.forkservers.remove(&generation);
                 self.forget_generation(generation);
             }
+            Action::Upgrade { environment } => self.start_heir(environment),
+            Action::UpgradeOver => self.all_listeners().iter().for_each(|listener| listener.share(false)),
+            Action::Promote { ready } => self.promote(ready),
+            Action::HandOver { pid } => systemd::notify(&format!("MAINPID={}\nSTATUS=upgraded", pid.0)),
             Action::ReopenLogs => self.reopen_logs(),
             Action::StopAccepting => self.all_listeners().iter().for_each(|listener| listener.stop_accepting()),
             Action::AnnounceReady => {
-                systemd::notify("READY=1\nSTATUS=rgunicorn serves");
+                match &mut self.start.inheritance {
+                    // Until then the old one is the service's main process.
+                    Some(inheritance) => inheritance.tell_ready(),
+                    None => systemd::notify("READY=1\nSTATUS=rgunicorn serves"),
+                }
                 if let Some(herald) = self.start.herald.take() {
                     herald.tell(Exit::Done.code(), "");
                 }
@@ -126,6 +135,49 @@ impl Arbiter {
         }
         if forkserver.is_full() {
             let _ = self.poller.want_room(&*forkserver, forkserver_token(generation), true);
+        }
+    }
+
+    fn start_heir(&mut self, environment: Environment) {
+        let listeners = self.current().map(|estate| estate.listeners.clone()).unwrap_or_default();
+        let event = match Heir::start(&self.start.invocation, environment, &listeners) {
+            Ok((pid, heir)) => {
+                listeners.iter().for_each(|listener| listener.share(true));
+                // Should it not be watched, it is only not heard of when it is ready.
+                if let Err(error) = self.poller.watch(&heir, HEIR) {
+                    self.log.write(Level::Warning, &format!("can't watch the new arbiter: {error}"));
+                }
+                self.heir = Some(heir);
+                Event::UpgradeStarted { pid }
+            }
+            Err(message) => Event::UpgradeFailed(message),
+        };
+        self.events.push_back(event);
+    }
+
+    pub(super) fn watch_predecessor(&mut self, old: Pid) {
+        let watched = process::pidfd(old).and_then(|fd| self.poller.watch(&fd, PREDECESSOR).map(|()| fd));
+        match watched {
+            Ok(fd) => self.predecessor = Some(fd),
+            // It is gone already.
+            Err(_) => self.events.push_back(Event::Promoted),
+        }
+    }
+
+    fn promote(&mut self, ready: bool) {
+        self.start.inheritance = None;
+        self.all_listeners().iter().for_each(|listener| listener.share(false));
+        if let Some(estate) = self.estates.get(&self.current) {
+            self.set_title(estate.config.settings.proc_name());
+            if let (Some(pidfile), Some(path)) = (self.pidfile.take(), &estate.config.pidfile) {
+                match pidfile.rename(path) {
+                    Ok(pidfile) => self.pidfile = Some(pidfile),
+                    Err(message) => self.log.write(Level::Error, &message),
+                }
+            }
+        }
+        if ready {
+            systemd::notify("READY=1\nSTATUS=rgunicorn serves");
         }
     }
 

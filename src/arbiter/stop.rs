@@ -9,6 +9,7 @@ use super::core::{Core, Phase};
 use super::event::Action;
 use super::fleet;
 use super::generation::{Generation, Stage};
+use super::upgrade::Upgrade;
 use crate::exit::Exit;
 use crate::sys::process::Kill;
 
@@ -52,8 +53,15 @@ impl Core {
     }
 
     fn stop(&mut self, ending: Ending, now: Duration) {
-        self.out.push(Action::AnnounceStop);
-        self.out.push(Action::StopAccepting);
+        match self.upgrade {
+            Some(Upgrade::Started { pid, .. }) => self.out.push(Action::HandOver { pid }),
+            _ => self.out.push(Action::AnnounceStop),
+        }
+        // With another arbiter at the same sockets, nobody is to be kept out of them, and no queue is to be emptied.
+        let alone = !self.shares_listeners();
+        if alone {
+            self.out.push(Action::StopAccepting);
+        }
         self.renewal = None;
         let graceful = ending.graceful;
         self.phase = Phase::Stopping(ending);
@@ -63,7 +71,7 @@ impl Core {
                 // Should it still come, it finds its link closed, and leaves.
                 self.lose_order(age);
             } else if graceful && worker.booted {
-                self.retire(age, true, now);
+                self.retire(age, alone, now);
             } else {
                 self.quit(age, now);
             }
@@ -166,7 +174,7 @@ impl Core {
     /// The workers are gone.
     fn leave(&mut self, ending: Ending, now: Duration) {
         if self.was_up {
-            self.log(Level::Info, "Shutting down: Master");
+            self.log(Level::Info, format!("Shutting down: {}", self.title()));
         }
         if let Some(reason) = ending.reason {
             self.log(Level::Error, format!("Reason: {reason}"));

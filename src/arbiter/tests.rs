@@ -9,6 +9,7 @@ use rgunicorn_wire::{BUILD_ID, Order, Report, WIRE_VERSION, WorkerSays};
 use super::core::{Board, Core, Phase};
 use super::event::{Action, BindFailure, Event, FromWorker, Plan};
 use super::generation::Purpose;
+use super::upgrade::Origin;
 use crate::exit::Exit;
 use crate::sys::process::Kill;
 use crate::sys::{Pid, Signal, Status};
@@ -51,7 +52,7 @@ fn plan(workers: u32) -> Plan {
 impl World {
     fn new() -> World {
         let now = Duration::from_secs(1000);
-        let (core, actions) = Core::new(now);
+        let (core, actions) = Core::new(Origin::default(), now);
         let mut world =
             World { core, now, hearts: Hearts::default(), actions: Vec::new(), ordered: Vec::new(), exit: None };
         world.note(actions);

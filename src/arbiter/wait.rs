@@ -7,12 +7,16 @@ use std::time::Duration;
 
 use super::Arbiter;
 use super::event::{Event, FromWorker};
-use crate::forkserver::Heard;
+use crate::forkserver;
 use crate::sys::clock::now;
 use crate::sys::link::{Received, discard, receive};
 use crate::sys::{Signal, process};
+use crate::upgrade;
 use rgunicorn_logs::Level;
 
+/// The tokens of the arbiter before this one and the one after it.
+pub const PREDECESSOR: u64 = 1;
+pub const HEIR: u64 = 2;
 /// The token of the signals; a generation's forkserver and a worker's link have their numbers behind these bits.
 pub const SIGNALS: u64 = 0;
 const FORKSERVER: u64 = 1 << 62;
@@ -79,6 +83,12 @@ impl Arbiter {
                 self.events.push_back(Event::Signal(signal));
             }
         }
+        if ready.contains(&PREDECESSOR) && self.predecessor.take().is_some() {
+            self.events.push_back(Event::Promoted);
+        }
+        if ready.contains(&HEIR) {
+            self.hear_heir();
+        }
         let mut exits = VecDeque::new();
         while let Some((pid, status)) = if reap { process::reap() } else { None } {
             exits.push_back(Event::Exited { pid, status });
@@ -124,6 +134,19 @@ impl Arbiter {
         }
     }
 
+    fn hear_heir(&mut self) {
+        let Some(heir) = &mut self.heir else { return };
+        match heir.hear() {
+            upgrade::Heard::Ready => self.events.push_back(Event::UpgradeReady),
+            upgrade::Heard::Nothing => {}
+            // Whether it lives on, waitpid will tell.
+            upgrade::Heard::Closed => {
+                self.poller.forget(&*heir);
+                self.heir = None;
+            }
+        }
+    }
+
     fn hear_forkserver(&mut self, generation: u32) {
         let Some(forkserver) = self.forkservers.get_mut(&generation) else { return };
         if forkserver.is_full() {
@@ -134,9 +157,9 @@ impl Arbiter {
         }
         for _ in 0..AT_ONCE {
             let event = match forkserver.hear() {
-                Heard::Nothing => return,
-                Heard::Report(report) => Event::Reported { generation, report },
-                Heard::Closed => {
+                forkserver::Heard::Nothing => return,
+                forkserver::Heard::Report(report) => Event::Reported { generation, report },
+                forkserver::Heard::Closed => {
                     self.poller.forget(&*forkserver);
                     self.events.push_back(Event::Unlinked { generation });
                     return;

@@ -136,8 +136,13 @@ pub fn exists(pid: Pid) -> bool {
 
 /// A descriptor that becomes readable when this process ends.
 pub fn pidfd_of_self() -> io::Result<OwnedFd> {
+    pidfd(own_pid())
+}
+
+/// A descriptor that becomes readable when that process ends. ESRCH: it has.
+pub fn pidfd(pid: Pid) -> io::Result<OwnedFd> {
     // SAFETY: pidfd_open takes a pid and flags and returns a new descriptor or -1.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, std::process::id(), 0) };
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.0, 0) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -164,6 +169,25 @@ pub fn spawn_forkserver(mut command: Command, link: BorrowedFd<'_>) -> io::Resul
             sigprocmask(SigmaskHow::SIG_SETMASK, Some(&held), None)?;
             let link = BorrowedFd::borrow_raw(link);
             nix::fcntl::fcntl(link, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty()))?;
+            Ok(())
+        });
+    }
+    let child = command.spawn()?;
+    Ok(Pid(child.id() as i32))
+}
+
+/// Starts another arbiter, which inherits these descriptors under the numbers that they have here.
+pub fn spawn_heir(mut command: Command, inherited: &[BorrowedFd<'_>]) -> io::Result<Pid> {
+    let numbers: Vec<RawFd> = inherited.iter().map(AsRawFd::as_raw_fd).collect();
+    // SAFETY: the closure runs between fork and exec and calls async-signal-safe functions only (sigprocmask, fcntl); it
+    // allocates nothing.
+    unsafe {
+        command.pre_exec(move || {
+            sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+            for &number in &numbers {
+                let fd = BorrowedFd::borrow_raw(number);
+                nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty()))?;
+            }
             Ok(())
         });
     }

@@ -48,6 +48,8 @@ pub enum Order {
     /// The log files were opened again (USR1). Descriptors: `[error log, access log]`, each only if its flag is true. Not
     /// answered.
     Logs(Logs),
+    /// Another arbiter is about to be started (USR2): run `pre_exec`. Answered by `pre_exec_done` or `failed`.
+    PreExec,
     /// Another generation serves, and this one's last worker is gone. Answered by `superseded`.
     Superseded,
     /// To a forkserver that stays although superseded: the workers of the one that serves, for `server.WORKERS`. Not
@@ -194,6 +196,11 @@ pub enum Report {
     Checked,
     /// Something went wrong; the forkserver goes on living until told to exit.
     Failed(Failure),
+    /// `pre_exec` has run.
+    PreExecDone {
+        /// What it has changed.
+        environment: Environment,
+    },
     /// Answer to `superseded`.
     Superseded {
         /// What would be lost if it left: names of threads, pids of children that hooks have started.
@@ -215,11 +222,14 @@ pub enum Report {
     },
 }
 
+/// Changes of environment variables: new values, or `None` for what is not set any more.
+pub type Environment = BTreeMap<String, Option<String>>;
+
 /// Why a forkserver could not do what it was told.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Failure {
     /// What it was doing: `config`, `configure` (a dotted name, the worker class), `preload`, `nworkers_changed`,
-    /// `on_starting`, `when_ready`, `check` (the app).
+    /// `on_starting`, `when_ready`, `pre_exec`, `check` (the app).
     pub stage: String,
     /// One line for the operator, without traceback.
     pub message: String,
