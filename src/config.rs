@@ -84,9 +84,19 @@ impl Config {
             workers: workers.min(SLOTS),
             timeout,
             graceful_timeout: seconds("graceful_timeout"),
-            reload_surge: reload_surge(&settings)?,
+            reload_surge: match settings.text("reload_surge") {
+                Some(_) => u32::MAX,
+                None => u32::try_from(settings.int("reload_surge")).unwrap_or(1),
+            },
             daemon: false,
-            boot_timeout: timeout.unwrap_or_default().max(MIN_BOOT_TIMEOUT),
+            boot_timeout: match seconds("boot_timeout") {
+                Duration::ZERO => timeout.unwrap_or_default().max(MIN_BOOT_TIMEOUT),
+                limit => limit,
+            },
+            drain_delay: seconds("drain_delay"),
+            max_rss: ["max_rss", "max_rss_jitter"].map(|name| settings.int(name).max(0) as u64),
+            max_lifetime: [seconds("max_lifetime"), seconds("max_lifetime_jitter")],
+            seed: 0,
             worker_class: settings.worker_class(),
             warnings,
         };
@@ -134,20 +144,10 @@ impl Config {
         for (name, value) in changed {
             self.settings.set(&name, value, Origin::Hook)?;
         }
-        Config::resolve(self.settings)
-    }
-}
-
-/// A number of workers, or all of them.
-fn reload_surge(settings: &Settings) -> Result<u32, Error> {
-    match settings.text("reload_surge").map(str::trim) {
-        None => Ok(1),
-        Some("all") => Ok(u32::MAX),
-        Some(number) => number.parse().ok().filter(|number| *number > 0).ok_or_else(|| Error::Value {
-            setting: "reload_surge".to_owned(),
-            why: format!("'{number}' is neither a number of workers from 1 on nor 'all'"),
-            origin: settings.origin("reload_surge").clone(),
-        }),
+        let (daemon, seed) = (self.plan.daemon, self.plan.seed);
+        let mut config = Config::resolve(self.settings)?;
+        (config.plan.daemon, config.plan.seed) = (daemon, seed);
+        Ok(config)
     }
 }
 

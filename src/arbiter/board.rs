@@ -12,6 +12,7 @@ use super::keep::SLOTS;
 use crate::sys::clock::{nanos, now};
 use crate::sys::link;
 use crate::sys::memory::Shared;
+use crate::sys::{Pid, process};
 
 /// A generation's scoreboard.
 #[derive(Debug)]
@@ -90,5 +91,9 @@ impl Boards {
 impl Board for Boards {
     fn heartbeat(&self, generation: u32, slot: u32) -> Option<Duration> {
         self.slot(generation, slot).map(|slot| Duration::from_nanos(slot.heartbeat(nanos(now()))))
+    }
+
+    fn resident(&self, pid: Pid) -> Option<u64> {
+        process::resident(pid)
     }
 }

@@ -12,15 +12,18 @@ use rgunicorn_wire::Order;
 use super::event::{Action, Event, FromWorker, Plan};
 use super::fleet::Fleet;
 use super::generation::{Backoff, Generation, Purpose};
+use super::renewal::Renewal;
 use super::stop::Ending;
 use super::upgrade::{Origin, Upgrade};
 use crate::sys::process::Kill;
 use crate::sys::{Pid, Signal, Status};
 
-/// What can be read of a worker's slot in the scoreboard.
+/// What can be seen of workers from outside.
 pub trait Board {
-    /// When the worker last showed life; `None` if its slot cannot be read.
+    /// When the worker in this slot of the scoreboard last showed life; `None` if its slot cannot be read.
     fn heartbeat(&self, generation: u32, slot: u32) -> Option<Duration>;
+    /// Bytes of memory that a process has; `None` if it is gone.
+    fn resident(&self, pid: Pid) -> Option<u64>;
 }
 
 /// Where the arbiter is.
@@ -78,6 +81,10 @@ pub struct Core {
     pub(super) forkserver_deaths: u32,
     /// A worker that has reached `max_requests`, and the one that is to take its place.
     pub(super) renewal: Option<Renewal>,
+    /// When the workers' memory is to be looked at.
+    pub(super) sample_at: Option<Duration>,
+    /// A graceful stop was asked for, and begins at this time.
+    pub(super) drain_until: Option<Duration>,
     /// `child_exit` of workers whose forkserver died before them; for the next one.
     pub(super) orphans: Vec<Order>,
     /// Heartbeats count as this fresh at least: after a pause of the whole machine, every worker gets a new period.
@@ -90,15 +97,6 @@ pub struct Core {
     pub(super) out: Vec<Action>,
 }
 
-/// A replacement under way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Renewal {
-    /// Who is to be replaced.
-    pub old: u64,
-    /// By whom; `None` until one is ordered, or when it died.
-    pub new: Option<u64>,
-}
-
 /// An arbiter that wakes later than this after its deadline was itself stopped.
 const LATE: Duration = Duration::from_secs(1);
 
@@ -108,6 +106,10 @@ static NO_PLAN: Plan = Plan {
     timeout: None,
     graceful_timeout: Duration::from_secs(1),
     boot_timeout: Duration::from_secs(60),
+    drain_delay: Duration::ZERO,
+    max_rss: [0; 2],
+    max_lifetime: [Duration::ZERO; 2],
+    seed: 0,
     reload_surge: 1,
     daemon: false,
     worker_class: String::new(),
@@ -140,6 +142,8 @@ impl Core {
             was_up: false,
             forkserver_deaths: 0,
             renewal: None,
+            sample_at: None,
+            drain_until: None,
             orphans: Vec::new(),
             fresh_since: now,
             origin,
@@ -211,6 +215,9 @@ impl Core {
         match (&self.phase, signal) {
             // The loop has reaped: the exits come as events of their own.
             (_, Signal::Chld) => {}
+            (Phase::Running, Signal::Term) if self.drain_until.is_none() && !self.plan().drain_delay.is_zero() => {
+                self.begin_drain(now);
+            }
             (Phase::Booting | Phase::Running, Signal::Term) => self.begin_stop(true, now),
             (Phase::Booting | Phase::Running, Signal::Int | Signal::Quit) => self.begin_stop(false, now),
             (Phase::Stopping(_) | Phase::Leaving(_), Signal::Int | Signal::Quit) => self.hasten(now),
@@ -219,6 +226,7 @@ impl Core {
             // As in Gunicorn there is always one left.
             (Phase::Running, Signal::Ttou) if self.target > 1 => self.resize(self.target - 1),
             (_, Signal::Ttin | Signal::Ttou) => {}
+            (Phase::Running, Signal::Hup | Signal::Usr2) if self.drain_until.is_some() => {}
             (Phase::Running, Signal::Hup) => {
                 self.log(Level::Info, format!("Hang up: {}", self.title()));
                 self.reload(now);
@@ -277,6 +285,7 @@ impl Core {
             self.generations_deadline(),
             self.backoff_deadline(now),
             self.stop_deadline(),
+            self.limits_deadline(),
         ]
         .into_iter()
         .flatten()
@@ -286,5 +295,7 @@ impl Core {
     fn look_at_deadlines(&mut self, now: Duration, board: &dyn Board) {
         self.look_at_workers(now, board);
         self.look_at_generations(now);
+        self.look_at_limits(now, board);
+        self.look_at_drain(now);
     }
 }

@@ -19,6 +19,7 @@ use crate::listen::{Listener, Opening};
 use crate::logging::{self, Kind, Target};
 use crate::pidfile::Pidfile;
 use crate::settings::{FileLayer, Mode, merge};
+use crate::sys::clock::{nanos, now};
 use crate::sys::{files, link, process, signals};
 
 /// A forkserver that is let go before the process detaches may take so long.
@@ -106,6 +107,7 @@ impl Arbiter {
             return Some(Outcome::Detach { keep_stdio: config.keep_stdio });
         }
         config.plan.daemon = self.start.detached;
+        config.plan.seed = nanos(now());
         let plan = config.plan.clone();
         match self.make_estate(generation, config) {
             Ok(estate) => {

@@ -140,6 +140,14 @@ pub struct Plan {
     pub graceful_timeout: Duration,
     /// How long it may take to get ready.
     pub boot_timeout: Duration,
+    /// How long it goes on taking connections after a TERM.
+    pub drain_delay: Duration,
+    /// Bytes of memory above which a worker is replaced, and how much more by chance; 0: none.
+    pub max_rss: [u64; 2],
+    /// Time after which a worker is replaced, and how much more by chance; zero: never.
+    pub max_lifetime: [Duration; 2],
+    /// What chance is made of.
+    pub seed: u64,
     /// This process is a daemon, and WINCH means something.
     pub daemon: bool,
     /// How many workers a reload may have more than there should be.
@@ -253,6 +261,17 @@ pub enum Action {
         /// What happened.
         text: String,
     },
+    /// Log this about a worker that a signal ended, with what is known of that and what it was doing.
+    Obituary {
+        /// Which.
+        age: u64,
+        /// Its pid.
+        pid: Pid,
+        /// How bad it is.
+        level: Level,
+        /// What happened.
+        text: String,
+    },
     /// A worker is gone: close its link, add up its counters, free its slot.
     Bury {
         /// Which.
@@ -282,6 +301,8 @@ pub enum Action {
     },
     /// Open the log files again, everywhere.
     ReopenLogs,
+    /// Responses are to close their connections: clients have to look for another server.
+    Drain,
     /// Take no new connections any more; what is queued is served.
     StopAccepting,
     /// The service is up: tell whoever waits for that.

@@ -25,6 +25,8 @@ pub struct Worker {
     pub booted: bool,
     /// What it said about why it could not boot: exit code.
     pub failure: Option<i32>,
+    /// Why it could not, in one line.
+    pub reason: Option<String>,
     /// It got a TERM that was not ours.
     pub asked: bool,
     /// It has reached `max_requests` and serves on until its replacement is ready.
@@ -118,6 +120,7 @@ impl Fleet {
             stage,
             booted: false,
             failure: None,
+            reason: None,
             asked: false,
             recycle: false,
         };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rgunicorn_logs::Level;
 use rgunicorn_wire::{Order, WorkerSays};
 
-use super::core::{Board, Core, Phase, Renewal};
+use super::core::{Board, Core, Phase};
 use super::event::Action;
 use super::fleet::{Stage, Worker};
 use crate::sys::process::Kill;
@@ -49,9 +49,9 @@ impl Core {
                 }
             }
             WorkerSays::Ready => self.worker_ready(age, now),
-            WorkerSays::Failed { exit, .. } => {
+            WorkerSays::Failed { exit, reason } => {
                 if let Some(worker) = self.fleet.get_mut(age).filter(|worker| !worker.booted) {
-                    worker.failure = Some(exit);
+                    (worker.failure, worker.reason) = (Some(exit), Some(reason));
                 }
             }
             WorkerSays::StopAsked if !stopping => {
@@ -143,11 +143,12 @@ impl Core {
             return;
         }
         if self.candidate == Some(worker.generation) {
-            let how = match status {
-                Status::Exited(code) => format!("exited with code {code}"),
-                Status::Signaled(signal) => format!("was ended by {}", name_of(signal)),
+            let how = match (worker.reason, status) {
+                (Some(reason), _) => format!("its worker could not boot: {reason}"),
+                (None, Status::Exited(code)) => format!("its worker exited with code {code}"),
+                (None, Status::Signaled(signal)) => format!("its worker was ended by {}", name_of(signal)),
             };
-            return self.candidate_worker_lost(worker.generation, &format!("its worker {how}"), now);
+            return self.candidate_worker_lost(worker.generation, &how, now);
         }
         match worker.stage {
             Stage::Retiring { .. } if worker.asked && !worker.booted => self.boot_failed(None, now),
@@ -202,9 +203,17 @@ impl Core {
             _ if status.by_term() => self.log(Level::Info, format!("{name} was sent SIGTERM!")),
             _ if status.by_kill() && killed_by_us => self.log(Level::Debug, format!("{name} was killed")),
             _ if status.by_kill() => {
-                self.log(Level::Error, format!("{name} was sent SIGKILL! Perhaps out of memory?"));
+                self.obituary(worker, Level::Error, format!("{name} was sent SIGKILL! Perhaps out of memory?"));
             }
-            Status::Signaled(signal) => self.log(Level::Warning, format!("{name} was sent {}!", name_of(signal))),
+            Status::Signaled(signal) => {
+                self.obituary(worker, Level::Warning, format!("{name} was sent {}!", name_of(signal)));
+            }
+        }
+    }
+
+    fn obituary(&mut self, worker: &Worker, level: Level, text: String) {
+        if let Some(pid) = worker.pid {
+            self.out.push(Action::Obituary { age: worker.age, pid, level, text });
         }
     }
 
@@ -235,14 +244,6 @@ impl Core {
         self.out.push(Action::Retire { age, pid, drain, successor });
     }
 
-    fn renewal_lost(&mut self, age: u64) {
-        match &mut self.renewal {
-            Some(renewal) if renewal.old == age => self.renewal = None,
-            Some(renewal) if renewal.new == Some(age) => renewal.new = None,
-            _ => {}
-        }
-    }
-
     pub(super) fn look_at_workers(&mut self, now: Duration, board: &dyn Board) {
         for age in self.fleet.ages() {
             let Some(worker) = self.fleet.get(age) else { continue };
@@ -259,7 +260,11 @@ impl Core {
                         // As good as reported: another one would only keep the operator waiting as long again.
                         self.boot_failure.get_or_insert(3);
                     }
-                    self.worker_silent(age, &format!("not ready within {limit} s"), now);
+                    let why = format!("not ready within {limit} s");
+                    self.worker_silent(age, &why, now);
+                    if let Some(worker) = self.fleet.get_mut(age) {
+                        worker.reason = Some(why);
+                    }
                 }
                 Stage::Ready { .. } => {
                     let overdue = self.overdue_at(worker, now, board).is_some_and(|at| at <= now);
@@ -401,13 +406,5 @@ impl Core {
         let boots = |worker: &&Worker| matches!(worker.stage, Stage::Ordered { .. } | Stage::Booting { .. });
         let youngest_that_boots = self.current_workers().rev().find(boots);
         youngest_that_boots.or_else(|| self.current_workers().next()).map(|worker| worker.age)
-    }
-
-    /// One at a time, the oldest first.
-    fn choose_renewal(&mut self) {
-        if self.renewal.is_none() {
-            let due = self.fleet.iter().find(|worker| worker.recycle && worker.is_ready());
-            self.renewal = due.map(|worker| Renewal { old: worker.age, new: None });
-        }
     }
 }

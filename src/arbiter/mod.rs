@@ -13,6 +13,7 @@ mod generation;
 mod keep;
 mod perform;
 mod reload;
+mod renewal;
 mod stop;
 #[cfg(test)]
 mod tests;
@@ -35,7 +36,7 @@ use crate::sys::clock::now;
 use crate::sys::daemon::Herald;
 use crate::sys::poll::Poller;
 use crate::sys::signals::Signals;
-use crate::sys::{process, title};
+use crate::sys::{Pid, cgroup, process, title};
 use crate::upgrade::{Heir, Inheritance};
 
 pub use keep::SLOTS;
@@ -45,7 +46,7 @@ use core::Core;
 use estate::Estate;
 use event::{Action, Event};
 use upgrade::Origin;
-use wait::WorkerLink;
+use wait::{Death, WorkerLink};
 
 /// What an arbiter is started with.
 #[derive(Debug)]
@@ -116,6 +117,10 @@ pub struct Arbiter {
     workers: BTreeMap<u64, WorkerLink>,
     /// The arbiter that is to take over.
     heir: Option<Heir>,
+    /// Of processes that a signal ended, until it is logged.
+    deaths: BTreeMap<Pid, Death>,
+    /// What the out-of-memory killer had done when it was last looked at.
+    oom_kills: Option<u64>,
     /// A pidfd of the arbiter that this one is to take over from.
     predecessor: Option<OwnedFd>,
     pidfile: Option<Pidfile>,
@@ -147,6 +152,8 @@ impl Arbiter {
             boards: Boards::new()?,
             workers: BTreeMap::new(),
             heir: None,
+            deaths: BTreeMap::new(),
+            oom_kills: cgroup::oom_kills(),
             predecessor: None,
             pidfile: None,
             log: Log::default(),

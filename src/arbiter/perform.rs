@@ -60,6 +60,7 @@ impl Arbiter {
             Action::Retire { age, pid, drain, successor } => self.retire(age, pid, drain, successor),
             Action::Signal { pid, what } => self.signal(pid, what),
             Action::Report { age, level, text } => self.report(age, level, text),
+            Action::Obituary { age, pid, level, text } => self.obituary(age, pid, level, text),
             Action::Bury { age } => self.bury(age),
             Action::Discard { generation } => {
                 self.forkservers.remove(&generation);
@@ -70,6 +71,12 @@ impl Arbiter {
             Action::Promote { ready } => self.promote(ready),
             Action::HandOver { pid } => systemd::notify(&format!("MAINPID={}\nSTATUS=upgraded", pid.0)),
             Action::ReopenLogs => self.reopen_logs(),
+            Action::Drain => {
+                let bytes = rgunicorn_wire::encode(&ArbiterSays::Drain);
+                for link in self.workers.values().filter_map(|worker| worker.link.as_ref()) {
+                    let _ = link::send(link, &bytes, &[]);
+                }
+            }
             Action::StopAccepting => self.all_listeners().iter().for_each(|listener| listener.stop_accepting()),
             Action::AnnounceReady => {
                 match &mut self.start.inheritance {
@@ -224,21 +231,40 @@ impl Arbiter {
         }
     }
 
+    /// Who ended it, for want of what, and in the midst of what.
+    fn obituary(&mut self, age: u64, pid: Pid, level: Level, mut text: String) {
+        if let Some(death) = self.deaths.remove(&pid) {
+            match death.by_oom_killer {
+                Some(true) => text.push_str(" The kernel's OOM killer did it."),
+                Some(false) => text.push_str(" (The kernel's OOM killer did not do it.)"),
+                None => {}
+            }
+            text.push_str(&format!(" Peak memory: {} MB.", death.peak >> 20));
+        }
+        self.describe_requests(age, &mut text);
+        self.log.write(level, &text);
+    }
+
+    fn describe_requests(&self, age: u64, text: &mut String) {
+        let Some(worker) = self.workers.get(&age) else { return };
+        let (generation, slot) = worker.place;
+        let now = nanos(now());
+        for request in self.boards.in_flight(generation, slot) {
+            let seconds = |since: u64| now.saturating_sub(since) as f64 / 1e9;
+            let waits = if request.waits_for_client { ", waiting for its client" } else { "" };
+            text.push_str(&format!(
+                "\n  {}: in hand for {:.1} s, silent for {:.1} s{waits}",
+                request.target,
+                seconds(request.started),
+                seconds(request.progress),
+            ));
+        }
+    }
+
     /// The question that every operator asks of a worker that had to be ended: what was it doing?
     fn report(&mut self, age: u64, level: Level, mut text: String) {
+        self.describe_requests(age, &mut text);
         if let Some(worker) = self.workers.get(&age) {
-            let (generation, slot) = worker.place;
-            let now = nanos(now());
-            for request in self.boards.in_flight(generation, slot) {
-                let seconds = |since: u64| now.saturating_sub(since) as f64 / 1e9;
-                let waits = if request.waits_for_client { ", waiting for its client" } else { "" };
-                text.push_str(&format!(
-                    "\n  {}: in hand for {:.1} s, silent for {:.1} s{waits}",
-                    request.target,
-                    seconds(request.started),
-                    seconds(request.progress),
-                ));
-            }
             let stacks = memory::contents(&worker.stacks, MAX_STACKS).unwrap_or_default();
             if !stacks.is_empty() {
                 text.push('\n');

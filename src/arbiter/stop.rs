@@ -38,6 +38,25 @@ impl Core {
         self.stop(Ending { graceful, until, exit: Exit::Done, reason: None }, now);
     }
 
+    /// Load balancers get their time to notice.
+    pub(super) fn begin_drain(&mut self, now: Duration) {
+        let delay = self.plan().drain_delay;
+        self.drain_until = Some(now + delay);
+        self.log(Level::Info, format!("Stopping in {} s (drain_delay); a second TERM stops at once", delay.as_secs()));
+        self.out.push(Action::AnnounceStop);
+        if let Some(candidate) = self.candidate {
+            self.reload_asked = false;
+            self.discard_candidate(candidate, "the server stops", now);
+        }
+        self.out.push(Action::Drain);
+    }
+
+    pub(super) fn look_at_drain(&mut self, now: Duration) {
+        if self.drain_until.is_some_and(|at| at <= now) && matches!(self.phase, Phase::Running) {
+            self.begin_stop(true, now);
+        }
+    }
+
     /// The start failed; why has been said.
     pub(super) fn fail_start(&mut self, exit: Exit, now: Duration) {
         self.stop(Ending { graceful: false, until: now + HURRY, exit, reason: None }, now);
@@ -55,6 +74,7 @@ impl Core {
     fn stop(&mut self, ending: Ending, now: Duration) {
         match self.upgrade {
             Some(Upgrade::Started { pid, .. }) => self.out.push(Action::HandOver { pid }),
+            _ if self.drain_until.is_some() => {}
             _ => self.out.push(Action::AnnounceStop),
         }
         // With another arbiter at the same sockets, nobody is to be kept out of them, and no queue is to be emptied.
@@ -124,7 +144,7 @@ impl Core {
     pub(super) fn stop_deadline(&self) -> Option<Duration> {
         match &self.phase {
             Phase::Stopping(ending) | Phase::Leaving(ending) => Some(ending.until),
-            Phase::Booting | Phase::Running => None,
+            Phase::Booting | Phase::Running => self.drain_until,
         }
     }
 

@@ -18,11 +18,15 @@ const FORKSERVER: Pid = Pid(100);
 
 /// Heartbeats, by generation and slot.
 #[derive(Default)]
-struct Hearts(RefCell<BTreeMap<(u32, u32), Duration>>);
+struct Hearts(RefCell<BTreeMap<(u32, u32), Duration>>, RefCell<BTreeMap<Pid, u64>>);
 
 impl Board for Hearts {
     fn heartbeat(&self, generation: u32, slot: u32) -> Option<Duration> {
         self.0.borrow().get(&(generation, slot)).copied()
+    }
+
+    fn resident(&self, pid: Pid) -> Option<u64> {
+        self.1.borrow().get(&pid).copied()
     }
 }
 
@@ -42,6 +46,10 @@ fn plan(workers: u32) -> Plan {
         timeout: Some(Duration::from_secs(30)),
         graceful_timeout: Duration::from_secs(30),
         boot_timeout: Duration::from_secs(60),
+        drain_delay: Duration::ZERO,
+        max_rss: [0; 2],
+        max_lifetime: [Duration::ZERO; 2],
+        seed: 7,
         reload_surge: 1,
         daemon: false,
         worker_class: "sync".into(),

@@ -10,7 +10,7 @@ use super::event::{Event, FromWorker};
 use crate::forkserver;
 use crate::sys::clock::now;
 use crate::sys::link::{Received, discard, receive};
-use crate::sys::{Signal, process};
+use crate::sys::{Pid, Signal, Status, cgroup, process};
 use crate::upgrade;
 use rgunicorn_logs::Level;
 
@@ -28,6 +28,18 @@ const MAX_FROM_WORKER: usize = 8 * 1024;
 const PAUSE: Duration = Duration::from_secs(1);
 /// Messages read from one link at a time, so that one that floods us does not keep us from the others.
 const AT_ONCE: usize = 64;
+
+/// Deaths remembered for their log line, which is written a moment later. Strangers' are among them.
+const MAX_DEATHS: usize = 1024;
+
+/// What is known of a process that a signal ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Death {
+    /// The most memory it ever had.
+    pub peak: u64,
+    /// The kernel killed it for want of memory; `None` if it does not tell.
+    pub by_oom_killer: Option<bool>,
+}
 
 /// The arbiter's end of a worker's link.
 #[derive(Debug)]
@@ -90,7 +102,8 @@ impl Arbiter {
             self.hear_heir();
         }
         let mut exits = VecDeque::new();
-        while let Some((pid, status)) = if reap { process::reap() } else { None } {
+        while let Some((pid, status, peak)) = if reap { process::reap() } else { None } {
+            self.note_death(pid, status, peak);
             exits.push_back(Event::Exited { pid, status });
         }
         let forkservers = self.forkservers.keys().map(|&number| forkserver_token(number));
@@ -101,6 +114,18 @@ impl Arbiter {
             self.hear(token);
         }
         self.events.append(&mut exits);
+    }
+
+    /// What is to be said of a worker that was ended from outside is known only now.
+    fn note_death(&mut self, pid: Pid, status: Status, peak: u64) {
+        let Status::Signaled(_) = status else { return };
+        let kills = if status.by_kill() { cgroup::oom_kills() } else { self.oom_kills };
+        let by_oom_killer = kills.zip(self.oom_kills).map(|(now, before)| now > before);
+        self.oom_kills = kills;
+        if self.deaths.len() >= MAX_DEATHS {
+            self.deaths.clear();
+        }
+        self.deaths.insert(pid, Death { peak, by_oom_killer: by_oom_killer.filter(|_| status.by_kill()) });
     }
 
     fn hear(&mut self, token: u64) {

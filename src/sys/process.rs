@@ -74,21 +74,27 @@ pub fn become_subreaper() -> io::Result<()> {
     Ok(nix::sys::prctl::set_child_subreaper(true)?)
 }
 
+/// The most memory that a process ever had, in bytes.
+pub type Peak = u64;
+
 /// The next child that has ended, if there is one. Strangers that fell to us are among them.
 ///
 /// Not nix's waitpid: it reaps a child that a real-time signal ended and then says EINVAL in place of its pid.
-pub fn reap() -> Option<(Pid, Status)> {
+pub fn reap() -> Option<(Pid, Status, Peak)> {
     let mut raw = 0;
     loop {
-        // SAFETY: waitpid writes the status, and nothing else, to a live integer.
-        let pid = unsafe { libc::waitpid(-1, &raw mut raw, libc::WNOHANG) };
+        // SAFETY: rusage is plain data for which all zeroes are valid.
+        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+        // SAFETY: wait4 writes the status and the usage, and nothing else, to live variables.
+        let pid = unsafe { libc::wait4(-1, &raw mut raw, libc::WNOHANG, &raw mut usage) };
         if pid > 0 {
             let status = if libc::WIFSIGNALED(raw) {
                 Status::Signaled(libc::WTERMSIG(raw))
             } else {
                 Status::Exited(libc::WEXITSTATUS(raw))
             };
-            return Some((Pid(pid), status));
+            // In kilobytes (getrusage(2)).
+            return Some((Pid(pid), status, usage.ru_maxrss.unsigned_abs() << 10));
         }
         if pid == 0 || Errno::last() != Errno::EINTR {
             return None;
@@ -132,6 +138,14 @@ pub fn signal(pid: Pid, what: Kill) {
 /// Whether a process with this pid exists (perhaps somebody else's).
 pub fn exists(pid: Pid) -> bool {
     pid.0 > 0 && !matches!(kill(nix::unistd::Pid::from_raw(pid.0), None), Err(Errno::ESRCH))
+}
+
+/// Bytes of memory that a process has in use, shared pages included (proc_pid_statm(5)).
+pub fn resident(pid: Pid) -> Option<u64> {
+    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok()??;
+    Some(pages * u64::try_from(page).ok()?)
 }
 
 /// A descriptor that becomes readable when this process ends.

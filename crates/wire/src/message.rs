@@ -276,6 +276,8 @@ pub enum ArbiterSays {
         /// The whole server stops: nobody else will accept what waits in the listeners' queues, so take it first.
         drain: bool,
     },
+    /// The server will stop soon: serve on, but close every connection after its response.
+    Drain,
     /// The log files were opened again (USR1). Descriptors: `[error log, access log]`, each only if its flag is true. A
     /// USR1 follows, for the files that Python handlers have.
     Logs(Logs),

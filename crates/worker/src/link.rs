@@ -25,6 +25,7 @@ pub struct LinkInner {
     fd: OwnedFd,
     retire: AtomicBool,
     drain: AtomicBool,
+    closing: AtomicBool,
     closed: AtomicBool,
     logs: OnceLock<[Option<Arc<log_writer::Inner>>; 2]>,
 }
@@ -34,8 +35,8 @@ impl Link {
     /// Takes over the descriptor.
     #[new]
     fn new(fd: RawFd) -> Self {
-        let (retire, drain, closed, logs) = Default::default();
-        Link { inner: Arc::new(LinkInner { fd: crate::sys::own(fd), retire, drain, closed, logs }) }
+        let (retire, drain, closing, closed, logs) = Default::default();
+        Link { inner: Arc::new(LinkInner { fd: crate::sys::own(fd), retire, drain, closing, closed, logs }) }
     }
 
     /// The app is loaded and the worker serves.
@@ -104,6 +105,11 @@ impl LinkInner {
         self.drain.load(Ordering::Relaxed)
     }
 
+    /// Whether the server is about to stop, and connections are not to be kept.
+    pub fn closes(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
     /// Sends one message; a full or closed link drops it.
     pub fn say(&self, message: &WorkerSays) {
         let bytes = rgunicorn_wire::encode(message);
@@ -121,6 +127,7 @@ impl LinkInner {
                         self.drain.fetch_or(drain, Ordering::Relaxed);
                         self.retire.store(true, Ordering::Relaxed);
                     }
+                    Ok(ArbiterSays::Drain) => self.closing.store(true, Ordering::Relaxed),
                     Ok(ArbiterSays::Logs(logs)) => self.reopen(logs, fds),
                     Err(_) => {}
                 },
