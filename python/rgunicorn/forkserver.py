@@ -171,7 +171,7 @@ class Forkserver:
             self._try("preload", app.wsgi)
         server.pid = order["arbiter_pid"]
         self.server = server
-        if first:
+        if first and not replacement:
             with self.started.noted():
                 self._hook("on_starting", cfg.on_starting, server)
         elif not replacement:

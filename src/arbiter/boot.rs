@@ -37,10 +37,12 @@ impl Core {
     }
 
     pub(super) fn forkserver_started(&mut self, number: u32, pid: Pid, interpreter: String, now: Duration) {
-        if let Some(generation) = self.generations.get_mut(&number) {
-            generation.pid = Some(pid);
-            generation.interpreter = interpreter;
-        }
+        // It may have been given up before this was heard of; then nobody would end it.
+        let Some(generation) = self.generations.get_mut(&number) else {
+            return self.out.push(Action::Signal { pid, what: Kill::Kill });
+        };
+        generation.pid = Some(pid);
+        generation.interpreter = interpreter;
         self.allow_time(number, now);
     }
 
@@ -131,7 +133,9 @@ impl Core {
     }
 
     pub(super) fn on_settled(&mut self, number: u32, plan: Plan) {
-        let Some(generation) = self.generations.get_mut(&number) else { return };
+        // It may have been given up meanwhile.
+        let settling = self.generations.get_mut(&number).filter(|generation| generation.stage == Stage::Settling);
+        let Some(generation) = settling else { return };
         let purpose = generation.purpose;
         let old_num_workers = match purpose {
             Purpose::First => None,

@@ -78,10 +78,15 @@ impl Core {
         if let Stage::Ordered { .. } | Stage::Booting { .. } = worker.stage {
             worker.stage = Stage::Ready { since: now };
         }
+        let serves = worker.is_ready();
         self.boot_failure = None;
         self.boot_backoff.succeed();
         if !std::mem::replace(&mut self.ever_ready, true) {
             self.out.push(Action::AnnounceReady);
+        }
+        if !serves {
+            // It was told to leave meanwhile.
+            return;
         }
         if let Some(candidate) = self.candidate.filter(|candidate| *candidate == generation) {
             self.commit(candidate, now);
@@ -121,7 +126,6 @@ impl Core {
     pub(super) fn lose_order(&mut self, age: u64) {
         self.fleet.remove(age);
         self.out.push(Action::Bury { age });
-        self.renewal_lost(age);
     }
 
     /// A worker was reaped.
@@ -138,7 +142,6 @@ impl Core {
                 None => self.orphans.push(order),
             }
         }
-        self.renewal_lost(age);
         if !matches!(self.phase, Phase::Running) {
             return;
         }
@@ -331,19 +334,18 @@ impl Core {
         }
     }
 
-    /// Orders the workers that are missing and retires those that are too many, the oldest first.
+    /// Retires the workers that are too many, the oldest first, and orders those that are missing.
     pub(super) fn maintain(&mut self, now: Duration) {
-        let (Phase::Running, Some(serving)) = (&self.phase, self.serving) else { return };
-        if let Some(exit) = self.boot_failure {
-            // Once every worker of the first batch has reported, and none got ready, the start has failed.
-            if !self.fleet.iter().any(Worker::counts) {
-                self.give_up_start(exit, now);
-            }
+        if !matches!(self.phase, Phase::Running) {
             return;
         }
+        if let Some(exit) = self.boot_failure.filter(|_| !self.fleet.iter().any(Worker::counts)) {
+            // Every worker of the first batch has reported, and none got ready: the start has failed.
+            return self.give_up_start(exit, now);
+        }
         self.choose_renewal();
-        let renewing = self.renewal.is_some_and(|renewal| self.fleet.get(renewal.old).is_some_and(Worker::counts));
-        let wanted = self.target as usize + usize::from(renewing);
+        self.assign_renewal(now);
+        let wanted = self.target as usize + usize::from(self.renewal.is_some());
         self.retire_the_old(now);
         let mut count = self.current_workers().count();
         while count > wanted {
@@ -351,14 +353,16 @@ impl Core {
             self.retire(age, false, now);
             count -= 1;
         }
-        if self.boot_backoff.waits(now).is_some() || self.crash_backoff.waits(now).is_some() {
-            return;
-        }
+        let waits = self.boot_failure.is_some()
+            || self.boot_backoff.waits(now).is_some()
+            || self.crash_backoff.waits(now).is_some();
+        let Some(serving) = self.serving.filter(|_| !waits) else { return };
         let old = self.old_workers().count();
         let room = if old > 0 { wanted.saturating_add(self.plan().reload_surge as usize) } else { wanted };
         while count < wanted && count + old < room && self.order(serving, now) {
             count += 1;
         }
+        self.assign_renewal(now);
     }
 
     /// Orders a worker, unless that has to wait: not all at once, since descriptors in flight count for a limit of the
@@ -372,9 +376,6 @@ impl Core {
         let Some(worker) = self.fleet.order(generation, epoch, SLOTS, until) else { return false };
         let (age, slot) = (worker.age, worker.slot);
         self.out.push(Action::Fork { generation, age, slot });
-        if let Some(renewal) = self.renewal.as_mut().filter(|renewal| renewal.new.is_none()) {
-            renewal.new = Some(age);
-        }
         true
     }
 
@@ -388,8 +389,12 @@ impl Core {
         self.fleet.iter().filter(|worker| worker.counts() && worker.epoch < self.epoch)
     }
 
-    /// Retires an old worker for each new one that is ready, the oldest first.
+    /// Retires an old worker for each new one that is ready, the oldest first. Those that do not serve are no loss.
     fn retire_the_old(&mut self, now: Duration) {
+        let idle: Vec<u64> = self.old_workers().filter(|worker| !worker.is_ready()).map(|worker| worker.age).collect();
+        for age in idle {
+            self.retire(age, false, now);
+        }
         let ready = self.current_workers().filter(|worker| worker.is_ready()).count();
         loop {
             let old = self.old_workers().count();
@@ -401,10 +406,11 @@ impl Core {
         }
     }
 
-    /// Who is to go when there are too many: the youngest that does not serve yet, else the oldest.
+    /// Who is to go when there are too many: the youngest that does not serve yet, one that leaves anyway, else the oldest.
     fn dispensable(&self) -> Option<u64> {
         let boots = |worker: &&Worker| matches!(worker.stage, Stage::Ordered { .. } | Stage::Booting { .. });
         let youngest_that_boots = self.current_workers().rev().find(boots);
-        youngest_that_boots.or_else(|| self.current_workers().next()).map(|worker| worker.age)
+        let other = || self.current_workers().find(|worker| !worker.is_ready()).or(self.current_workers().next());
+        youngest_that_boots.or_else(other).map(|worker| worker.age)
     }
 }

@@ -11,6 +11,8 @@ pub mod event;
 mod fleet;
 mod generation;
 mod keep;
+#[cfg(test)]
+mod model;
 mod perform;
 mod reload;
 mod renewal;

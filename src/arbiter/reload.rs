@@ -103,8 +103,14 @@ impl Core {
         if let Some(old) = self.serving.replace(number).and_then(|old| self.generations.get_mut(&old)) {
             old.stage = Stage::Superseded;
         }
+        // One that was to stand in for the forkserver of before.
+        let late: Vec<u32> = self.generations.values().filter(|g| g.comes_up()).map(|g| g.number).collect();
+        for other in late {
+            self.end_generation(other, now);
+        }
         self.boot_backoff.succeed();
         self.crash_backoff.succeed();
+        self.forkserver_backoff.succeed();
         self.renewal = None;
         self.roll = Some(number);
         self.when_ready_due = Some(number);

@@ -23,17 +23,30 @@ pub struct Renewal {
 impl Core {
     /// One at a time, the oldest first.
     pub(super) fn choose_renewal(&mut self) {
+        let gone = |age: u64| self.fleet.get(age).is_none_or(|worker| !worker.counts());
+        self.renewal = self
+            .renewal
+            .filter(|renewal| !gone(renewal.old))
+            .map(|renewal| Renewal { new: renewal.new.filter(|new| !gone(*new)), ..renewal });
         if self.renewal.is_none() {
             let due = self.current_workers().find(|worker| worker.recycle && worker.is_ready());
             self.renewal = due.map(|worker| Renewal { old: worker.age, new: None });
         }
     }
 
-    pub(super) fn renewal_lost(&mut self, age: u64) {
-        match &mut self.renewal {
-            Some(renewal) if renewal.old == age => self.renewal = None,
-            Some(renewal) if renewal.new == Some(age) => renewal.new = None,
-            _ => {}
+    /// Says which worker is the replacement: one that there is beyond the number that there should be. If those all serve
+    /// already, there are to be fewer by now, and the old one goes without.
+    pub(super) fn assign_renewal(&mut self, now: Duration) {
+        let Some(renewal) = self.renewal.filter(|renewal| renewal.new.is_none()) else { return };
+        if self.current_workers().count() <= self.target as usize {
+            return;
+        }
+        let new = self.current_workers().rev().find(|worker| !worker.is_ready()).map(|worker| worker.age);
+        if new.is_some() {
+            self.renewal = Some(Renewal { new, ..renewal });
+        } else {
+            self.renewal = None;
+            self.retire(renewal.old, false, now);
         }
     }
 

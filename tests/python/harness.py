@@ -285,6 +285,7 @@ class Arbiter:
                 "proc_name": "app:app",
                 "arbiter_pid": os.getpid(),
                 "num_workers": plain["workers"],
+                "old_num_workers": None,
                 "first": True,
                 "replacement": False,
                 "has_error_log": has_error,
@@ -340,6 +341,7 @@ class Arbiter:
         shared = [*self.hand_off, *self.listeners]
         fds = [link.theirs.fileno(), self.scoreboard, stacks, pidfd, *(each.fileno() for each in shared)]
         order = {"type": "fork", "age": self.age, "slot": self.age % 16, "threads": 1, "listeners": len(self.listeners)}
+        order["addresses"] = ["http://127.0.0.1:1"] * len(self.listeners)
         self.link.send(order, fds)
         link.theirs.close()
         os.close(pidfd)
