@@ -92,6 +92,8 @@ pub struct Conn {
     pub begun: bool,
     /// The peer has closed its side, or will be found to have.
     pub hangup: bool,
+    /// The last read filled its room: there may be more, of which the edge-triggered set will not speak again.
+    pub more: bool,
     /// Its place in the table and the poll set, once it had to wait.
     pub token: Option<u64>,
     /// Tells it from every other connection of this process.
@@ -132,6 +134,7 @@ impl Conn {
             deadline: 0,
             begun: false,
             hangup: false,
+            more: false,
             token: None,
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             served: 0,
@@ -141,11 +144,15 @@ impl Conn {
     }
 
     /// Reads what is there into `buffer`.
-    pub fn read(&self, buffer: &mut [u8]) -> Read {
+    pub fn read(&mut self, buffer: &mut [u8]) -> Read {
+        self.more = false;
         loop {
             return match recv(self.fd.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
                 Ok(0) => Read::End,
-                Ok(length) => Read::Bytes(length),
+                Ok(length) => {
+                    self.more = length == buffer.len();
+                    Read::Bytes(length)
+                }
                 Err(Errno::EINTR) => continue,
                 Err(Errno::EAGAIN) => Read::Empty,
                 Err(_) => Read::End,

@@ -299,7 +299,7 @@ impl Serving {
                         }
                         conn.deadline = now() + self.shared.options.keepalive;
                         // A short read means that the socket was empty: the next bytes make an event of their own.
-                        if window.is_empty() && !conn.hangup {
+                        if window.is_empty() && !conn.hangup && !conn.more {
                             break Step::Park;
                         }
                     }
