@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import signal
 import socket
 import termios
 
 import pytest
-from harness import read_until
+from harness import LIMIT, read_until
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 HELLO = "def app(e, s):\n    s('200 OK', []); return [b'hello']\n"
@@ -64,3 +65,55 @@ def test_a_read_that_fills_the_buffer_is_followed_by_another(start, size, kept):
         client.sendall(first + b"x" * (size - len(first)) + REQUEST)
         arbiter.wait_for(lambda: arrived(client))
     assert b"\r\n\r\n%d;" % (size - len(first)) in read_until(client, b"\r\n\r\n0;")
+
+
+def small(arbiter):
+    """A client whose socket takes little at once."""
+    listener = arbiter.listeners[0]
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    client = socket.socket(listener.family)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.settimeout(LIMIT)
+    client.connect(listener.getsockname())
+    return client
+
+
+@pytest.mark.parametrize("look", ["getpeername()", "__class__.__name__"])
+@pytest.mark.parametrize("kind", ["bytes", "file"])
+def test_a_response_beside_a_socket_that_was_looked_at(start, look, kind):
+    arbiter, _ = serve(
+        start,
+        f"""
+        import copy, tempfile
+        def app(environ, start_response):
+            environ["gunicorn.socket"].{look}
+            start_response("200 OK", [("Content-Length", "3000000")])
+            if {kind!r} == "bytes":
+                return [b"x" * 3000000]
+            file = tempfile.TemporaryFile()
+            file.write(b"x" * 3000000)
+            file.seek(0)
+            return environ["wsgi.file_wrapper"](file)
+        """,
+    )
+    client = small(arbiter)
+    client.sendall(REQUEST)
+    head = read_until(client, b"\r\n\r\n", 1)
+    body = b""
+    while len(body) < 3000000 and (piece := client.recv(1 << 16)):
+        body += piece
+    assert len(body) == 3000000
+    # Asking a class or a missing protocol method is no use of the socket.
+    assert (b"keep-alive" in head) == (look != "getpeername()")
+
+
+def test_an_upload_that_the_app_does_not_read_loses_no_big_answer(start):
+    arbiter, _ = serve(start, "def app(e, s):\n    s('200 OK', []); return [b'x' * 3000000]")
+    client = small(arbiter)
+    client.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 30000000\r\n\r\n")
+    while select.select([], [client], [], 0.2)[1]:
+        client.send(b"z" * 65536)
+    answer = b""
+    while piece := client.recv(1 << 16):
+        answer += piece
+    assert answer.endswith(b"x" * 3000000)

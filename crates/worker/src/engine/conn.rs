@@ -29,10 +29,10 @@ static SERIAL: AtomicU64 = AtomicU64::new(1);
 pub enum Phase {
     /// A request, or the rest of one.
     Reading,
-    /// The client to take the rest of a response; then the connection goes on, or is closed.
+    /// The client to take the rest of a response.
     Writing {
-        /// Whether another request may follow.
-        keep: bool,
+        /// What comes then.
+        then: Then,
     },
     /// The client to see the answer and close: without this, unread input would turn our close into a reset that can
     /// destroy the answer on its way (RFC 9112 9.6).
@@ -40,6 +40,19 @@ pub enum Phase {
         /// Bytes thrown away so far.
         dropped: usize,
     },
+}
+
+/// What becomes of a connection once its response is out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// It waits for another request.
+    Keep,
+    /// It lingers.
+    Linger,
+    /// It is closed.
+    Close,
+    /// It is the app's alone, which has taken the socket.
+    LetGo,
 }
 
 /// A request's head that was copied because its body is still on the way.
@@ -190,8 +203,13 @@ impl Conn {
                 }
                 Part::File { fd, offset, left } => {
                     while *left > 0 {
-                        let count = usize::try_from(*left).unwrap_or(usize::MAX).min(1 << 30);
-                        match nix::sys::sendfile::sendfile(self.fd.as_fd(), fd.as_fd(), Some(offset), count) {
+                        let sent = if self.taken {
+                            send_piece(&self.fd, fd, offset, *left)
+                        } else {
+                            let count = usize::try_from(*left).unwrap_or(usize::MAX).min(1 << 30);
+                            nix::sys::sendfile::sendfile(self.fd.as_fd(), fd.as_fd(), Some(offset), count)
+                        };
+                        match sent {
                             // The file became shorter: the promised length cannot be kept.
                             Ok(0) => return Err(io::Error::other("the file ended early")),
                             Ok(took) => *left -= took as u64,
@@ -273,6 +291,20 @@ impl Out {
             }
         }
     }
+}
+
+/// A piece of a file by way of memory: the app that took the socket has made it blocking, which sendfile(2) would heed.
+fn send_piece(socket: &OwnedFd, file: &OwnedFd, offset: &mut i64, left: u64) -> nix::Result<usize> {
+    let mut piece = [0u8; 16 * 1024];
+    let room = usize::try_from(left).unwrap_or(usize::MAX).min(piece.len());
+    let count = nix::sys::uio::pread(file, &mut piece[..room], *offset)?;
+    if count == 0 {
+        return Ok(0);
+    }
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    let took = nix::sys::socket::send(socket.as_raw_fd(), &piece[..count], flags)?;
+    *offset += took as i64;
+    Ok(took)
 }
 
 /// Sends until the socket is full; returns how much it took.

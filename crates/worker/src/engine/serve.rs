@@ -9,7 +9,7 @@ use rgunicorn_http::{Error as HttpError, Event};
 use rgunicorn_wire::WorkerSays;
 
 use super::Shared;
-use super::conn::{BODY_LIMIT, Conn, PendingHead, Phase, Read};
+use super::conn::{BODY_LIMIT, Conn, PendingHead, Phase, Read, Then};
 use super::poll::Wake;
 use super::window::{READ_SIZE, Window};
 use crate::sys::now;
@@ -249,13 +249,18 @@ impl Serving {
         loop {
             let step = match conn.phase {
                 Phase::Reading => self.read_on(conn),
-                Phase::Writing { keep } => match conn.flush() {
-                    Ok(true) if keep => {
-                        conn.phase = Phase::Reading;
-                        conn.deadline = now() + self.shared.options.keepalive;
-                        continue;
-                    }
-                    Ok(true) | Err(_) => Some((conn, Step::Close)),
+                Phase::Writing { then } => match conn.flush() {
+                    Ok(true) => match then {
+                        Then::Keep => {
+                            conn.phase = Phase::Reading;
+                            conn.deadline = now() + self.shared.options.keepalive;
+                            continue;
+                        }
+                        Then::LetGo => return self.let_go(conn),
+                        Then::Linger => Some((conn, Step::Linger)),
+                        Then::Close => Some((conn, Step::Close)),
+                    },
+                    Err(_) => Some((conn, Step::Close)),
                     Ok(false) => {
                         conn.deadline = now() + WRITE_LIMIT_NS;
                         Some((conn, Step::Park))
@@ -293,9 +298,7 @@ impl Serving {
                     (back, After::Keep) => {
                         conn = back;
                         if !conn.out.is_empty() {
-                            conn.phase = Phase::Writing { keep: true };
-                            conn.deadline = now() + WRITE_LIMIT_NS;
-                            break Step::Park;
+                            break self.after_sending(&mut conn, Then::Keep);
                         }
                         conn.deadline = now() + self.shared.options.keepalive;
                         // A short read means that the socket was empty: the next bytes make an event of their own.
@@ -305,15 +308,19 @@ impl Serving {
                     }
                     (back, After::Linger) => {
                         conn = back;
-                        break self.after_sending(&mut conn, Step::Linger);
+                        break self.after_sending(&mut conn, Then::Linger);
                     }
                     (back, After::Close) => {
                         conn = back;
-                        break self.after_sending(&mut conn, Step::Close);
+                        break self.after_sending(&mut conn, Then::Close);
                     }
                     (back, After::Taken) => {
+                        conn = back;
+                        if !conn.out.is_empty() {
+                            break self.after_sending(&mut conn, Then::LetGo);
+                        }
                         window.give_back(&mut None, &mut self.buffer);
-                        self.let_go(back);
+                        self.let_go(conn);
                         return None;
                     }
                 },
@@ -324,11 +331,12 @@ impl Serving {
         Some((conn, step))
     }
 
-    fn after_sending(&self, conn: &mut Conn, step: Step) -> Step {
+    /// What is left of a response goes when the client takes it.
+    fn after_sending(&self, conn: &mut Conn, then: Then) -> Step {
         if conn.out.is_empty() {
-            return step;
+            return if then == Then::Linger { Step::Linger } else { Step::Close };
         }
-        conn.phase = Phase::Writing { keep: false };
+        conn.phase = Phase::Writing { then };
         conn.deadline = now() + WRITE_LIMIT_NS;
         Step::Park
     }
@@ -406,7 +414,7 @@ impl Serving {
         let peer = conn.peer.map(|peer| peer.ip().to_string()).unwrap_or_default();
         self.warn(&format!("Invalid request from ip={peer}: {error}"));
         let page = rgunicorn_http::error_response(error.status(), error.reason(), &error.to_string());
-        if conn.send(&[&page]).is_err() { Step::Close } else { Step::Linger }
+        if conn.send(&[&page]).is_err() { Step::Close } else { self.after_sending(conn, Then::Linger) }
     }
 
     fn serve_one(&mut self, mut conn: Box<Conn>, window: &mut Window, ready: Ready) -> (Box<Conn>, After) {

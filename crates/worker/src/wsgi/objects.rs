@@ -1,8 +1,9 @@
 //! What the app gets hold of: `start_response`, `write`, `wsgi.early_hints`, `wsgi.file_wrapper`, `gunicorn.socket`.
 
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
-use pyo3::exceptions::{PyAssertionError, PyOSError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyAssertionError, PyAttributeError, PyOSError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 use rgunicorn_http::response::{hop_by_hop, valid_name, valid_value};
@@ -303,24 +304,23 @@ impl LazySocket {
 
     fn real<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let socket = self.socket.get_or_try_init(py, || {
-            let copy = {
-                let mut state = self.exchange.lock();
-                let conn = state
-                    .conn
-                    .as_mut()
-                    .filter(|conn| conn.serial == self.serial)
-                    .ok_or_else(|| PyOSError::new_err("the request of this connection is over"))?;
-                let copy = conn.fd.try_clone()?;
-                conn.taken = true;
-                // Nobody knows what the app will read and write there.
-                state.keep_alive = false;
-                copy
-            };
             use std::os::fd::IntoRawFd;
-            let socket = py.import("socket")?.getattr("socket")?;
+            let over = || PyOSError::new_err("the request of this connection is over");
+            let copy = {
+                let state = self.exchange.lock();
+                let conn = state.conn.as_ref().filter(|conn| conn.serial == self.serial).ok_or_else(over)?;
+                conn.fd.try_clone()?
+            };
             let kwargs = pyo3::types::PyDict::new(py);
-            kwargs.set_item("fileno", copy.into_raw_fd())?;
-            let socket = socket.call((), Some(&kwargs))?;
+            kwargs.set_item("fileno", copy.as_raw_fd())?;
+            let socket = py.import("socket")?.getattr("socket")?.call((), Some(&kwargs))?;
+            let _ = copy.into_raw_fd(); // it is the Python object's now
+            {
+                let mut state = self.exchange.lock();
+                // Nobody knows what the app will read and write there.
+                state.conn.as_mut().filter(|conn| conn.serial == self.serial).ok_or_else(over)?.taken = true;
+                state.keep_alive = false;
+            }
             socket.call_method1("setblocking", (true,))?;
             PyResult::Ok(socket.unbind())
         })?;
@@ -331,6 +331,10 @@ impl LazySocket {
 #[pymethods]
 impl LazySocket {
     fn __getattr__<'py>(&self, py: Python<'py>, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
+        // Whoever copies, pickles or inspects the environ does not mean to take the connection.
+        if name.to_str().is_ok_and(|name| name.starts_with("__")) {
+            return Err(PyAttributeError::new_err(name.clone().unbind()));
+        }
         self.real(py)?.getattr(name)
     }
 }
