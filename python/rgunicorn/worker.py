@@ -217,6 +217,7 @@ class Worker:
             # faulthandler keeps the number, not the file.
             os.dup(place.stacks),
             int(STACKS_SIGNAL),
+            place.hand_off,
         )
         self._engine.start()
         targets.start()

@@ -10,7 +10,7 @@ import socket
 import termios
 
 import pytest
-from harness import LIMIT, read_until
+from harness import LIMIT, Response, read_all, read_until
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 HELLO = "def app(e, s):\n    s('200 OK', []); return [b'hello']\n"
@@ -117,3 +117,81 @@ def test_an_upload_that_the_app_does_not_read_loses_no_big_answer(start):
     while piece := client.recv(1 << 16):
         answer += piece
     assert answer.endswith(b"x" * 3000000)
+
+
+@pytest.mark.parametrize("direction", ["body", "response"])
+def test_signals_reach_a_thread_that_waits_for_its_client(start, direction):
+    """It ends at once: the app gets what the handler raises."""
+    arbiter, worker = serve(
+        start,
+        """
+        def app(environ, start_response):
+            print("entered", flush=True)
+            try:
+                if environ["PATH_INFO"] == "/body":
+                    environ["wsgi.input"].read()
+                else:
+                    write = start_response("200 OK", [])
+                    while True:
+                        write(b"x" * 100000)
+            except BaseException as error:
+                print(type(error).__name__, flush=True)
+                raise
+        """,
+    )
+    client = arbiter.connect()
+    client.sendall(b"POST /%s HTTP/1.1\r\nHost: a\r\nContent-Length: 2000000\r\n\r\n" % direction.encode())
+    arbiter.wait_for(arbiter.stdout)
+    stuck = f"/proc/{worker.pid}/wchan"
+    arbiter.wait_for(lambda: "poll" in open(stuck).read())
+    os.kill(worker.pid, signal.SIGQUIT)
+    worker.says("bye")
+    assert worker.wait() == 0
+    assert arbiter.stdout() == "entered\nSystemExit\n"
+
+
+def test_one_thread_reads_the_body_while_another_answers(start):
+    arbiter, worker = serve(
+        start,
+        """
+        import queue, threading
+        def app(environ, start_response):
+            pieces = queue.Queue()
+            def read():
+                while piece := environ["wsgi.input"].read(10):
+                    pieces.put(piece)
+                pieces.put(b"")
+            threading.Thread(target=read).start()
+            start_response("200 OK", [])
+            return iter(pieces.get, b"")
+        """,
+    )
+    client = arbiter.connect()
+    client.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2000000\r\n\r\n")
+    for number in range(20):
+        client.sendall(b"%010d" % number)
+        read_until(client, b"%010d\r\n" % number)
+
+
+def test_a_long_line_in_many_pieces(start):
+    arbiter, worker = serve(
+        start,
+        "def app(e, s):\n    lines = list(e['wsgi.input']); s('200 OK', [])\n"
+        "    return [repr([len(line) for line in lines]).encode()]",
+    )
+    body = b"y" * 3000000 + b"\n" + b"z" * 100 + b"\n" + b"end"
+    client = arbiter.connect()
+    client.sendall(b"POST / HTTP/1.0\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body))
+    for at in range(0, len(body), 30000):
+        client.sendall(body[at : at + 30000])
+    assert Response(read_all(client)).body == b"[3000001, 101, 3]"
+
+
+def test_a_bad_chunk_that_the_app_finds_is_answered(start):
+    """The client is still sending: a close without reading would be a reset that destroys the answer."""
+    arbiter, _ = serve(start, ECHO)
+    good = b"10000\r\n" + b"x" * 65536 + b"\r\n"
+    client = arbiter.connect()
+    client.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + good * 20 + b"ZZ\r\n" + good * 40)
+    client.shutdown(socket.SHUT_WR)
+    assert Response(read_all(client)).status == 400

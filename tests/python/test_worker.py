@@ -525,8 +525,8 @@ def test_descriptors_of_a_worker(start):
         )
         counts.append(names)
     assert counts[0] == counts[1] == counts[2]
-    # stdio, link and listener; no link of the forkserver's
-    assert counts[0].count("socket") == 2, counts[0]
+    # link, listener and both ends of the hand-off; no link of the forkserver's
+    assert counts[0].count("socket") == 4, counts[0]
     held = len(os.listdir(f"/proc/{arbiter.process.pid}/fd"))
     arbiter.fork()
     arbiter.wait_for(lambda: len(os.listdir(f"/proc/{arbiter.process.pid}/fd")) == held)

@@ -7,7 +7,6 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, Shutdown, recv, sendmsg, shutdown};
 use pyo3::{Py, PyAny};
 use rgunicorn_http::Decoder;
@@ -223,12 +222,6 @@ impl Conn {
             self.out.parts.pop_front();
         }
         Ok(true)
-    }
-
-    /// Waits until the socket can be read or written, at most `limit_ms`; false if that took too long.
-    pub fn wait(&self, flags: PollFlags, limit_ms: u16) -> bool {
-        let mut waits = [PollFd::new(self.fd.as_fd(), flags)];
-        !matches!(poll(&mut waits, PollTimeout::from(limit_ms)), Ok(0))
     }
 
     /// Says that nothing more will be sent.

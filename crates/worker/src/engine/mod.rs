@@ -60,7 +60,6 @@ pub struct Shared {
     wake: RawFd,
     link: Arc<LinkInner>,
     retire: AtomicBool,
-    quit: AtomicBool,
     /// The app forked: a child may hold copies of the connections' sockets.
     forked: AtomicBool,
     /// This process is such a child.
@@ -77,7 +76,8 @@ impl Engine {
     ///
     /// `options`: see [`Options::read`]; `listeners`: descriptor and whether it is a unix socket; `scoreboard`, `slot`,
     /// `age`: this worker's place; `link`; `arbiter`: its pidfd; `wake`: reading end of the signals' wake-up pipe;
-    /// `stacks`, `stacks_signal`: where faulthandler writes, and what makes it. Takes over scoreboard, arbiter and stacks.
+    /// `stacks`, `stacks_signal`: where faulthandler writes, and what makes it; `hand_off`: where connections are received
+    /// from other workers, and sent to them. Takes over scoreboard, arbiter and stacks.
     #[new]
     #[allow(clippy::too_many_arguments)]
     fn new(
@@ -91,6 +91,7 @@ impl Engine {
         wake: RawFd,
         stacks: RawFd,
         stacks_signal: i32,
+        hand_off: (RawFd, RawFd),
     ) -> PyResult<Self> {
         let options = Options::read(options)?;
         let scoreboard = crate::sys::own(scoreboard);
@@ -104,11 +105,12 @@ impl Engine {
             progress: Arc::new(AtomicU64::new(crate::sys::now())),
             waits: Arc::new(AtomicBool::new(true)),
             in_flight: Arc::default(),
+            quit: Arc::default(),
         };
         let listeners: Vec<Listener> = listeners.into_iter().map(|(fd, unix)| Listener { fd, unix }).collect();
         let link = link.get().share();
         let sets = Sets::new(link.raw_fd(), wake)?;
-        let mut private = vec![scoreboard.as_raw_fd(), link.raw_fd(), wake, arbiter, stacks];
+        let mut private = vec![scoreboard.as_raw_fd(), link.raw_fd(), wake, arbiter, stacks, hand_off.0, hand_off.1];
         private.extend(listeners.iter().map(|listener| listener.fd));
         private.extend(sets.descriptors());
         Ok(Engine {
@@ -121,7 +123,6 @@ impl Engine {
                 wake,
                 link,
                 retire: AtomicBool::new(false),
-                quit: AtomicBool::new(false),
                 forked: AtomicBool::new(false),
                 child: AtomicBool::new(false),
                 current: AtomicI32::new(-1),
@@ -223,7 +224,7 @@ impl Engine {
     /// Leave now.
     fn quit(&self) {
         self.shared.retire.store(true, Ordering::Relaxed);
-        self.shared.quit.store(true, Ordering::Relaxed);
+        self.shared.pulse.quit.store(true, Ordering::Relaxed);
     }
 
     /// Requests begun.
@@ -270,6 +271,11 @@ impl Engine {
 }
 
 impl Shared {
+    /// Whether the worker has to leave now.
+    fn quits(&self) -> bool {
+        self.pulse.quit.load(Ordering::Relaxed)
+    }
+
     /// What the worker is doing, for the scoreboard and the sentinel.
     fn set_waiting(&self, waiting: bool) {
         self.pulse.waits.store(waiting, Ordering::Relaxed);

@@ -96,7 +96,7 @@ impl Serving {
         self.shared.sets.listen(&self.shared.listeners)?;
         self.look_at_signals()?;
         loop {
-            if self.shared.quit.load(Ordering::Relaxed) || self.retired() {
+            if self.shared.quits() || self.retired() {
                 return Ok(());
             }
             self.shared.set_waiting(true);
@@ -107,7 +107,7 @@ impl Serving {
             while let Some(conn) = self.shared.table.next() {
                 self.drive(conn);
                 self.between_requests()?;
-                if self.shared.quit.load(Ordering::Relaxed) {
+                if self.shared.quits() {
                     break;
                 }
             }

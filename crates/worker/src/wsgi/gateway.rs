@@ -378,7 +378,7 @@ impl Gateway {
             After::Taken
         } else if state.keep_alive && !state.dead && !timed_out {
             After::Keep
-        } else if state.body_open || timed_out {
+        } else if state.body_open || state.bad_body.is_some() || timed_out {
             After::Linger
         } else {
             After::Close

@@ -201,9 +201,7 @@ impl Write {
         if unset {
             return Err(PyAssertionError::new_err("write() before start_response()"));
         }
-        let bytes = bytes.as_bytes();
-        py.detach(|| self.exchange.write(bytes));
-        Ok(())
+        super::respond::send(py, &self.exchange, bytes.as_bytes())
     }
 }
 
