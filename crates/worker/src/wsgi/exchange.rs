@@ -129,6 +129,8 @@ pub struct State {
     pub stage: Stage,
     /// What the app said.
     pub app: AppHead,
+    /// The memory for the next one.
+    pub spare: AppHead,
     /// The request's version.
     pub version: Version,
     /// The request is a HEAD.
@@ -198,6 +200,7 @@ impl Exchange {
             conn: None,
             stage: Stage::Unset,
             app: AppHead::default(),
+            spare: AppHead::default(),
             version: Version::Http11,
             is_head: false,
             keep_alive: false,

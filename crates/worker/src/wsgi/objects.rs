@@ -68,15 +68,18 @@ impl StartResponse {
             }
             _ => {}
         }
-        // No lock while Python objects are looked at: that can run Python code.
-        let mut head = std::mem::take(&mut self.exchange.lock().app);
+        // No lock while Python objects are looked at: that can run Python code. A head that is refused replaces none.
+        let mut head = std::mem::take(&mut self.exchange.lock().spare);
         head.reset();
         let read = read_head(&mut head, status, headers);
         let mut state = self.exchange.lock();
-        state.app = head;
-        read?;
-        state.stage = Stage::Set;
+        if read.is_ok() {
+            std::mem::swap(&mut state.app, &mut head);
+            state.stage = Stage::Set;
+        }
+        state.spare = head;
         drop(state);
+        read?;
         Ok(self.write.clone_ref(py))
     }
 }
