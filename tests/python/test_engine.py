@@ -195,3 +195,52 @@ def test_a_bad_chunk_that_the_app_finds_is_answered(start):
     client.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + good * 20 + b"ZZ\r\n" + good * 40)
     client.shutdown(socket.SHUT_WR)
     assert Response(read_all(client)).status == 400
+
+
+def resident(pid):
+    """Kilobytes of memory."""
+    return next(int(line.split()[1]) for line in open(f"/proc/{pid}/status") if line.startswith("VmRSS"))
+
+
+def test_names_that_a_client_invents_cost_nothing_for_long(start):
+    arbiter, worker = serve(start)
+    client = arbiter.connect()
+
+    def ask(first, count):
+        for request in range(first, first + count):
+            names = b"".join(b"X-%d-%d-%s: 1\r\n" % (request, each, b"q" * 200) for each in range(60))
+            client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n" + names + b"\r\n")
+            read_until(client, b"hello")
+
+    ask(0, 100)
+    before = resident(worker.pid)
+    ask(100, 600)
+    assert resident(worker.pid) - before < 2000  # as many names as were sent take 10 MB
+
+
+def test_repeated_fields_are_joined(start):
+    arbiter, _ = serve(
+        start,
+        "def app(e, s):\n    s('200 OK', []); return [repr([e['HTTP_X_A'], e['HTTP_COOKIE'], e['HTTP_B']]).encode()]",
+    )
+    fields = ["X-A: 1", "Cookie: a=b", "X-a: 2", "B: x", "Cookie: c=d", "x-A: \xe9"]
+    assert arbiter.get("/", *fields).body == repr(["1,2,\xe9", "a=b,c=d", "x"]).encode()
+
+
+def test_a_head_that_is_refused_replaces_none(start):
+    arbiter, _ = serve(
+        start,
+        """
+        def app(environ, start_response):
+            start_response("200 OK", [("X-A", "1")])
+            for status, headers in [("500 Bad\\r\\nSet-Cookie: evil=1", []), ("500 Bad", [("X-B", "2\\r\\nX-C: 3")])]:
+                try:
+                    start_response(status, headers, (ValueError, ValueError("x"), None))
+                except ValueError:
+                    pass
+            return [b"body"]
+        """,
+    )
+    response = arbiter.get()
+    assert response.line == "HTTP/1.1 200 OK" and response.headers["x-a"] == "1"
+    assert b"evil" not in response.raw and b"X-B" not in response.raw and response.body == b"body"
