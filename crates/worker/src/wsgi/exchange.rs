@@ -147,6 +147,8 @@ pub struct State {
     pub sent: u64,
     /// The client is gone or got a 504: nothing more is sent.
     pub dead: bool,
+    /// The client has broken the connection off.
+    pub gone: bool,
     /// What was wrong with the request's body, if the app found out while reading it.
     pub bad_body: Option<HttpError>,
     /// Counts requests: what the app kept of an earlier one must not reach this one.
@@ -209,6 +211,7 @@ impl Exchange {
             left: 0,
             sent: 0,
             dead: true,
+            gone: false,
             bad_body: None,
             turn: 0,
             scratch: Vec::new(),
@@ -236,6 +239,7 @@ impl Exchange {
         state.left = 0;
         state.sent = 0;
         state.dead = false;
+        state.gone = false;
         state.bad_body = None;
         state.reading = Patience::default();
         state.writing = Patience::default();
@@ -444,8 +448,10 @@ impl Exchange {
             Err(error) => {
                 state.body_open = false;
                 state.keep_alive = false;
-                if let BodyError::Invalid(error) = error {
-                    state.bad_body = Some(error.clone());
+                match error {
+                    BodyError::Invalid(error) => state.bad_body = Some(error.clone()),
+                    BodyError::Gone => state.gone = true,
+                    BodyError::Stalled | BodyError::Leaving => {}
                 }
             }
         }
@@ -479,10 +485,10 @@ pub enum BodyError {
 
 impl State {
     fn send(&mut self, pieces: &[&[u8]]) -> io::Result<()> {
-        match self.conn.as_mut() {
-            Some(conn) => conn.send(pieces),
-            None => Err(io::Error::other("the response is over")),
-        }
+        let Some(conn) = self.conn.as_mut() else { return Err(io::Error::other("the response is over")) };
+        let sent = conn.send(pieces);
+        self.gone |= sent.is_err();
+        sent
     }
 
     /// What may be sent of a body piece.
