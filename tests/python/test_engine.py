@@ -8,6 +8,7 @@ import select
 import signal
 import socket
 import termios
+import time
 
 import pytest
 from harness import LIMIT, Response, read_all, read_until
@@ -244,3 +245,94 @@ def test_a_head_that_is_refused_replaces_none(start):
     response = arbiter.get()
     assert response.line == "HTTP/1.1 200 OK" and response.headers["x-a"] == "1"
     assert b"evil" not in response.raw and b"X-B" not in response.raw and response.body == b"body"
+
+
+def test_a_pipelining_client_takes_turns(start):
+    arbiter, worker = serve(
+        start,
+        "import time\ndef app(e, s):\n    print(e['PATH_INFO'], flush=True); time.sleep(0.005)\n"
+        "    s('200 OK', []); return [b'hello']",
+    )
+    many, one = arbiter.connect(), arbiter.connect()
+    for client in (many, one):
+        client.sendall(b"GET /first HTTP/1.1\r\nHost: a\r\n\r\n")
+        read_until(client, b"hello")
+    with stopped(worker):
+        many.sendall(b"GET /many HTTP/1.1\r\nHost: a\r\n\r\n" * 10)
+        one.sendall(b"GET /one HTTP/1.1\r\nHost: a\r\n\r\n")
+        late = arbiter.connect()
+        late.sendall(b"GET /late HTTP/1.1\r\nHost: a\r\n\r\n")
+    for client in (many, one, late):
+        read_until(client, b"hello")
+    arbiter.wait_for(lambda: arbiter.stdout().count("/many") == 10)
+    order = arbiter.stdout().split()[2:]
+    assert max(order.index("/one"), order.index("/late")) <= 4, order
+
+
+def test_a_half_closed_client_gets_all_its_answers(start):
+    arbiter, worker = serve(start)
+    client = arbiter.connect()
+    for _ in range(2):
+        client.sendall(REQUEST)
+        read_until(client, b"hello")
+    with stopped(worker):
+        client.sendall(REQUEST * 3)
+        client.shutdown(socket.SHUT_WR)
+    assert read_all(client).count(b"hello") == 3
+
+
+def test_without_descriptors_one_line_is_logged_and_nothing_is_lost(start):
+    arbiter, _ = serve(
+        start,
+        """
+        import os, resource
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        def app(environ, start_response):
+            if environ["PATH_INFO"] == "/none":
+                used = max(map(int, os.listdir("/proc/self/fd")))
+                resource.setrlimit(resource.RLIMIT_NOFILE, (used, hard))
+            elif environ["PATH_INFO"] == "/some":
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            start_response("200 OK", [])
+            return [b"hello"]
+        """,
+        keepalive=10,
+    )
+    client = arbiter.connect()
+    for episode in (1, 2):
+        client.sendall(b"GET /none HTTP/1.1\r\nHost: a\r\n\r\n")
+        read_until(client, b"hello")
+        others = [arbiter.connect() for _ in range(3)]
+        for other in others:
+            other.sendall(REQUEST)
+        arbiter.wait_for(lambda: arbiter.output().count("cannot accept connections") == episode)
+        time.sleep(0.35)  # three more tries
+        client.sendall(b"GET /some HTTP/1.1\r\nHost: a\r\n\r\n")
+        read_until(client, b"hello")
+        for other in others:
+            read_until(other, b"hello")
+            other.close()
+        assert arbiter.output().count("cannot accept connections") == episode
+
+
+def test_a_listener_that_is_shut_down_stops_no_other(start):
+    arbiter = start()
+    arbiter.expect("hello")
+    arbiter.load()
+    arbiter.configure()
+    arbiter.expect("started")
+    for _ in range(3):
+        arbiter.listen()
+    arbiter.bound()
+    worker = arbiter.fork()
+    first, second, third = arbiter.listeners
+    second.shutdown(socket.SHUT_RDWR)
+    for listener in (first, third):
+        with socket.create_connection(listener.getsockname(), LIMIT) as client:
+            client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            assert read_all(client).endswith(b"hello")
+    with open(f"/proc/{worker.pid}/stat") as stat:
+        ticks = lambda: sum(map(int, (stat.seek(0), stat.read())[1].rpartition(") ")[2].split()[11:13]))  # noqa: E731
+        before = ticks()
+        time.sleep(0.5)
+        assert ticks() - before < 20, "it spins"

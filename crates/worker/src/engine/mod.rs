@@ -60,10 +60,10 @@ pub struct Shared {
     wake: RawFd,
     link: Arc<LinkInner>,
     retire: AtomicBool,
+    /// The arbiter was told that this worker is silent, and will abort it: no other request must be in hand then.
+    condemned: Arc<AtomicBool>,
     /// The app forked: a child may hold copies of the connections' sockets.
     forked: AtomicBool,
-    /// This process is such a child.
-    child: AtomicBool,
     /// The socket of the request in hand, or -1.
     current: AtomicI32,
     /// The serving thread, for the sentinel.
@@ -106,10 +106,11 @@ impl Engine {
             waits: Arc::new(AtomicBool::new(true)),
             in_flight: Arc::default(),
             quit: Arc::default(),
+            child: Arc::default(),
         };
         let listeners: Vec<Listener> = listeners.into_iter().map(|(fd, unix)| Listener { fd, unix }).collect();
         let link = link.get().share();
-        let sets = Sets::new(link.raw_fd(), wake)?;
+        let sets = Sets::new(link.raw_fd(), wake, listeners.len())?;
         let mut private = vec![scoreboard.as_raw_fd(), link.raw_fd(), wake, arbiter, stacks, hand_off.0, hand_off.1];
         private.extend(listeners.iter().map(|listener| listener.fd));
         private.extend(sets.descriptors());
@@ -123,8 +124,8 @@ impl Engine {
                 wake,
                 link,
                 retire: AtomicBool::new(false),
+                condemned: Arc::default(),
                 forked: AtomicBool::new(false),
-                child: AtomicBool::new(false),
                 current: AtomicI32::new(-1),
                 thread: Arc::new(AtomicI32::new(crate::sys::thread_id())),
             }),
@@ -151,6 +152,7 @@ impl Engine {
             waits: Arc::clone(&shared.pulse.waits),
             progress: Arc::clone(&shared.pulse.progress),
             thread: Arc::clone(&shared.thread),
+            condemned: Arc::clone(&shared.condemned),
             stacks: watch.stacks,
             stacks_signal: watch.stacks_signal,
         })?;
@@ -257,7 +259,7 @@ impl Engine {
     /// and makes sure that nothing of the worker's is served there.
     fn after_fork_in_child(&self) {
         let shared = &self.shared;
-        if shared.child.swap(true, Ordering::Relaxed) {
+        if shared.pulse.child.swap(true, Ordering::Relaxed) {
             return;
         }
         let mut descriptors = shared.table.descriptors();

@@ -34,9 +34,19 @@ pub struct Pulse {
     pub in_flight: Arc<InFlight>,
     /// The worker leaves now: nobody waits any more.
     pub quit: Arc<AtomicBool>,
+    /// This process is a child that the app forked.
+    pub child: Arc<AtomicBool>,
 }
 
 impl Pulse {
+    /// A child that the app forked came back out of the app's code: the request, its log line and what it counts are its
+    /// parent's.
+    pub fn leave_if_child(&self) {
+        if self.child.load(Ordering::Relaxed) {
+            crate::sys::exit_now(0);
+        }
+    }
+
     /// Something moved.
     pub fn beat(&self) {
         self.progress.store(now(), Ordering::Relaxed);

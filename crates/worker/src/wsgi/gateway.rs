@@ -175,9 +175,11 @@ impl Gateway {
         };
         self.note_environ(&environ);
         let result = ffi::call2(self.app.bind(py), environ.as_any(), self.start_response.bind(py).as_any());
+        self.exchange.pulse.leave_if_child();
         let (body, sent) = match result {
             Ok(body) => {
                 let sent = self.respond(py, &body);
+                self.exchange.pulse.leave_if_child();
                 (Some(body), sent)
             }
             Err(error) => (None, Err(error)),
@@ -203,6 +205,7 @@ impl Gateway {
             self.note(py, told);
         }
         drop((body, response));
+        self.exchange.pulse.leave_if_child();
         self.renew(py, environ);
         if matches!(called, Called::Whole) && self.exchange.lock().dead {
             called = Called::Done;
