@@ -336,3 +336,35 @@ def test_a_listener_that_is_shut_down_stops_no_other(start):
         before = ticks()
         time.sleep(0.5)
         assert ticks() - before < 20, "it spins"
+
+
+def test_a_big_body_is_kept_once_for_all_who_read_it_slowly(start):
+    arbiter, worker = serve(start, "BODY = b'x' * 30000000\ndef app(e, s):\n    s('200 OK', []); return [BODY]")
+    assert len(arbiter.get().body) == 30000000
+    before = resident(worker.pid)
+    clients = [small(arbiter) for _ in range(10)]
+    for client in clients:
+        client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+    for client in clients:
+        read_until(client, b"\r\n\r\n", 1)
+    assert resident(worker.pid) - before < 60000
+    assert len(read_all(clients[0])) == 30000000
+
+
+def test_bodies_that_are_kept_have_a_budget(start):
+    """Above it they are read by the app, as they come."""
+    arbiter, worker = serve(
+        start,
+        "def app(e, s):\n    print('entered', flush=True)\n    n = len(e['wsgi.input'].read())\n"
+        "    s('200 OK', []); return [b'%d' % n]",
+    )
+    clients = []
+    while not arbiter.stdout():
+        assert len(clients) < 70
+        clients.append(arbiter.connect())
+        clients[-1].sendall(b"POST / HTTP/1.0\r\nContent-Length: 1000001\r\n\r\n" + b"x" * 1000000)
+        arbiter.wait_for(lambda: arrived(clients[-1]))
+    assert resident(worker.pid) < 110000
+    for client in clients[::-1]:
+        client.sendall(b"x")
+        assert read_all(client).endswith(b"\r\n1000001")

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, Shutdown, recv, sendmsg, shutdown};
-use pyo3::{Py, PyAny};
+use pyo3::pybacked::PyBackedBytes;
 use rgunicorn_http::Decoder;
 
 use crate::wsgi::PeerObjects;
@@ -17,6 +17,8 @@ use crate::wsgi::PeerObjects;
 pub const OUT_LIMIT: usize = 1024 * 1024;
 /// Bytes of a request body that are read before the app is called; the rest is read as the app asks for it.
 pub const BODY_LIMIT: usize = 1024 * 1024;
+/// Bytes of such bodies that one worker keeps; above it they are read by the app.
+pub const BODIES_LIMIT: usize = 64 * 1024 * 1024;
 /// What is read and thrown away of a connection that is being closed: an upload that the app did not want. Time bounds it
 /// too.
 const LINGER_BYTES: usize = 16 * 1024 * 1024;
@@ -65,13 +67,18 @@ pub struct PendingHead {
 #[derive(Debug, Default)]
 pub struct Out {
     parts: VecDeque<Part>,
-    /// Bytes in memory (files not counted).
+    /// Bytes in memory (files and Python's objects not counted).
     pub buffered: usize,
+    /// Bytes that the socket has taken of what was kept.
+    pub taken: u64,
+    /// Python's objects that were sent, for somebody attached to drop.
+    spent: Vec<PyBackedBytes>,
 }
 
 #[derive(Debug)]
 enum Part {
     Bytes { data: Vec<u8>, sent: usize },
+    Object { data: PyBackedBytes, sent: usize, length: usize },
     File { fd: OwnedFd, offset: i64, left: u64 },
 }
 
@@ -94,6 +101,8 @@ pub struct Conn {
     pub head: Option<PendingHead>,
     /// Its body so far.
     pub body: Vec<u8>,
+    /// Bytes of it that are counted in the worker's budget.
+    pub charged: usize,
     /// Not sent yet.
     pub out: Out,
     /// What it waits for.
@@ -116,6 +125,20 @@ pub struct Conn {
     pub objects: Option<PeerObjects>,
     /// The app has taken the socket (`gunicorn.socket`): the engine reads and writes it no more.
     pub taken: bool,
+}
+
+/// Python objects that somebody attached has to drop.
+#[derive(Debug, Default)]
+pub struct Garbage {
+    peer: Option<PeerObjects>,
+    bodies: Vec<PyBackedBytes>,
+}
+
+impl Garbage {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.peer.is_none() && self.bodies.is_empty()
+    }
 }
 
 /// What came of reading.
@@ -141,6 +164,7 @@ impl Conn {
             input: Vec::new(),
             head: None,
             body: Vec::new(),
+            charged: 0,
             out: Out::default(),
             phase: Phase::Reading,
             deadline: 0,
@@ -182,6 +206,33 @@ impl Conn {
         Ok(())
     }
 
+    /// Sends a head and a big body, of which the rest is kept as the object that it is. What is not needed of that comes
+    /// back, for somebody attached to drop; also with an error.
+    pub fn send_object(
+        &mut self,
+        head: &[u8],
+        body: PyBackedBytes,
+        length: usize,
+    ) -> Result<Option<PyBackedBytes>, PyBackedBytes> {
+        let took =
+            match self.flush().and_then(|done| if done { self.send_now(&[head, &body[..length]]) } else { Ok(0) }) {
+                Ok(took) => took,
+                Err(_) => return Err(body),
+            };
+        self.out.keep(&[head], took.min(head.len()));
+        let sent = took.saturating_sub(head.len());
+        if length - sent <= OUT_LIMIT {
+            self.out.keep(&[&body[..length]], sent);
+            return Ok(Some(body));
+        }
+        self.out.parts.push_back(Part::Object { data: body, sent, length });
+        Ok(None)
+    }
+
+    fn send_now(&self, pieces: &[&[u8]]) -> io::Result<usize> {
+        send_some(self.fd.as_raw_fd(), pieces)
+    }
+
     /// Sends `length` bytes of a file from `offset` on, by sendfile(2).
     pub fn send_file(&mut self, fd: OwnedFd, offset: i64, length: u64) -> io::Result<()> {
         self.out.parts.push_back(Part::File { fd, offset, left: length });
@@ -196,7 +247,16 @@ impl Conn {
                     let took = send_some(self.fd.as_raw_fd(), &[&data[*sent..]])?;
                     *sent += took;
                     self.out.buffered -= took;
+                    self.out.taken += took as u64;
                     if *sent < data.len() {
+                        return Ok(false);
+                    }
+                }
+                Part::Object { data, sent, length } => {
+                    let took = send_some(self.fd.as_raw_fd(), &[&data[*sent..*length]])?;
+                    *sent += took;
+                    self.out.taken += took as u64;
+                    if *sent < *length {
                         return Ok(false);
                     }
                 }
@@ -211,7 +271,10 @@ impl Conn {
                         match sent {
                             // The file became shorter: the promised length cannot be kept.
                             Ok(0) => return Err(io::Error::other("the file ended early")),
-                            Ok(took) => *left -= took as u64,
+                            Ok(took) => {
+                                *left -= took as u64;
+                                self.out.taken += took as u64;
+                            }
                             Err(Errno::EINTR) => {}
                             Err(Errno::EAGAIN) => return Ok(false),
                             Err(error) => return Err(error.into()),
@@ -219,7 +282,9 @@ impl Conn {
                     }
                 }
             }
-            self.out.parts.pop_front();
+            if let Some(Part::Object { data, .. }) = self.out.parts.pop_front() {
+                self.out.spent.push(data);
+            }
         }
         Ok(true)
     }
@@ -257,9 +322,14 @@ impl Conn {
         self.fd.as_raw_fd()
     }
 
-    /// Takes the Python objects out, for somebody who is attached to drop.
-    pub fn take_objects(&mut self) -> Vec<Py<PyAny>> {
-        self.objects.take().map(PeerObjects::into_objects).unwrap_or_default()
+    /// Takes the Python objects out, for somebody who is attached to drop: the connection is over.
+    pub fn take_objects(&mut self) -> Garbage {
+        let mut garbage = self.out.take_spent();
+        garbage.extend(self.out.parts.drain(..).filter_map(|part| match part {
+            Part::Object { data, .. } => Some(data),
+            _ => None,
+        }));
+        Garbage { peer: self.objects.take(), bodies: garbage }
     }
 }
 
@@ -267,6 +337,11 @@ impl Out {
     /// Whether everything has been sent.
     pub fn is_empty(&self) -> bool {
         self.parts.is_empty()
+    }
+
+    /// Python's objects that were sent, for somebody attached to drop.
+    pub fn take_spent(&mut self) -> Vec<PyBackedBytes> {
+        std::mem::take(&mut self.spent)
     }
 
     fn keep(&mut self, pieces: &[&[u8]], mut skip: usize) {

@@ -14,7 +14,7 @@ mod table;
 mod window;
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::exceptions::PyOSError;
@@ -64,6 +64,8 @@ pub struct Shared {
     condemned: Arc<AtomicBool>,
     /// The app forked: a child may hold copies of the connections' sockets.
     forked: AtomicBool,
+    /// Bytes of requests' bodies that are kept until all of them is there.
+    bodies: AtomicUsize,
     /// The socket of the request in hand, or -1.
     current: AtomicI32,
     /// The serving thread, for the sentinel.
@@ -126,6 +128,7 @@ impl Engine {
                 retire: AtomicBool::new(false),
                 condemned: Arc::default(),
                 forked: AtomicBool::new(false),
+                bodies: AtomicUsize::new(0),
                 current: AtomicI32::new(-1),
                 thread: Arc::new(AtomicI32::new(crate::sys::thread_id())),
             }),

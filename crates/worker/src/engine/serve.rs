@@ -10,7 +10,7 @@ use rgunicorn_http::{Error as HttpError, Event};
 use rgunicorn_wire::WorkerSays;
 
 use super::Shared;
-use super::conn::{BODY_LIMIT, Conn, PendingHead, Phase, Read, Then};
+use super::conn::{BODIES_LIMIT, BODY_LIMIT, Conn, Garbage, PendingHead, Phase, Read, Then};
 use super::poll::Wake;
 use super::window::{READ_SIZE, Window};
 use crate::sys::now;
@@ -289,7 +289,7 @@ impl Serving {
         loop {
             let step = match conn.phase {
                 Phase::Reading => self.read_on(conn),
-                Phase::Writing { then } => match conn.flush() {
+                Phase::Writing { then } => match self.write_on(&mut conn) {
                     Ok(true) => match then {
                         Then::Keep => {
                             conn.phase = Phase::Reading;
@@ -301,10 +301,7 @@ impl Serving {
                         Then::Close => Some((conn, Step::Close)),
                     },
                     Err(_) => Some((conn, Step::Close)),
-                    Ok(false) => {
-                        conn.deadline = now() + WRITE_LIMIT_NS;
-                        Some((conn, Step::Park))
-                    }
+                    Ok(false) => Some((conn, Step::Park)),
                 },
                 // Read to the end also after a hang-up: a close with input unread is a reset.
                 Phase::Lingering { .. } => {
@@ -377,6 +374,19 @@ impl Serving {
         Some((conn, step))
     }
 
+    fn write_on(&mut self, conn: &mut Conn) -> std::io::Result<bool> {
+        let before = conn.out.taken;
+        let done = conn.flush();
+        if conn.out.taken != before {
+            conn.deadline = now() + WRITE_LIMIT_NS;
+        }
+        let spent = conn.out.take_spent();
+        if !spent.is_empty() {
+            Python::attach(|_| drop(spent));
+        }
+        done
+    }
+
     /// What is left of a response goes when the client takes it.
     fn after_sending(&self, conn: &mut Conn, then: Then) -> Step {
         if conn.out.is_empty() {
@@ -416,7 +426,7 @@ impl Serving {
                         }
                     }
                 }
-                Event::Data(_) if conn.body.len() < BODY_LIMIT => {}
+                Event::Data(_) if conn.body.len() < BODY_LIMIT && self.has_room(conn) => {}
                 Event::Data(_) | Event::End => {
                     let complete = matches!(event, Event::End);
                     let head = match conn.head.take() {
@@ -455,6 +465,22 @@ impl Serving {
         }
     }
 
+    /// Whether the worker may keep more of requests' bodies.
+    fn has_room(&self, conn: &Conn) -> bool {
+        let others = self.shared.bodies.load(Ordering::Relaxed) - conn.charged;
+        others + conn.body.len() <= BODIES_LIMIT
+    }
+
+    /// Counts what a connection keeps of a body, as of now.
+    fn charge(&self, conn: &mut Conn) {
+        let bodies = &self.shared.bodies;
+        if conn.body.len() != conn.charged {
+            bodies.fetch_add(conn.body.len(), Ordering::Relaxed);
+            bodies.fetch_sub(conn.charged, Ordering::Relaxed);
+            conn.charged = conn.body.len();
+        }
+    }
+
     /// Answers a request that cannot be understood; nothing after it on the connection is looked at.
     fn refuse(&self, conn: &mut Conn, error: &HttpError) -> Step {
         let peer = conn.peer.map(|peer| peer.ip().to_string()).unwrap_or_default();
@@ -465,6 +491,7 @@ impl Serving {
 
     fn serve_one(&mut self, mut conn: Box<Conn>, window: &mut Window, ready: Ready) -> (Box<Conn>, After) {
         let body = std::mem::take(&mut conn.body);
+        self.charge(&mut conn);
         conn.begun = false;
         if !ready.complete {
             // The rest of the body goes on from here.
@@ -496,6 +523,7 @@ impl Serving {
 
     /// Lets a connection wait. Returns it if there is something to do at once.
     fn park(&mut self, mut conn: Box<Conn>) -> Option<Box<Conn>> {
+        self.charge(&mut conn);
         if conn.token.is_none() {
             let token = self.shared.table.admit();
             conn.token = Some(token);
@@ -514,6 +542,8 @@ impl Serving {
     }
 
     fn close(&mut self, mut conn: Box<Conn>) {
+        conn.body = Vec::new();
+        self.charge(&mut conn);
         let forked = self.shared.forked.load(Ordering::Relaxed);
         if let Some(token) = conn.token {
             if forked {
@@ -536,7 +566,7 @@ impl Serving {
         self.closed(conn.take_objects());
     }
 
-    fn closed(&mut self, objects: Vec<Py<PyAny>>) {
+    fn closed(&mut self, objects: Garbage) {
         let open = self.shared.table.closed();
         self.shared.pulse.slot.count_connection(0, open as u64);
         if !objects.is_empty() {

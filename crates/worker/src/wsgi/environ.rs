@@ -20,6 +20,9 @@ const KEPT_NAMES: usize = 256;
 /// Longer names are not kept.
 const KEPT_LENGTH: usize = 64;
 
+/// A name with its key.
+type Kept = (Box<[u8]>, Py<PyString>);
+
 /// The keys, made once.
 pub struct Keys {
     request_method: Py<PyString>,
@@ -49,7 +52,7 @@ pub struct Keys {
     methods: Vec<(&'static [u8], Py<PyString>)>,
     /// By [`Name`].
     known: Vec<Option<Py<PyString>>>,
-    others: Vec<Option<(Box<[u8]>, Py<PyString>)>>,
+    others: Vec<Option<Kept>>,
     /// Bytes of the last request's path that were its script name.
     pub script_name_length: usize,
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use pyo3::pybacked::PyBackedBytes;
 use rgunicorn_http::response::{BodyPlan, chunk_head, plan};
 use rgunicorn_http::{Error as HttpError, Event, Version};
 use rgunicorn_wire::scoreboard::Slot;
@@ -298,6 +299,21 @@ impl Exchange {
     pub fn whole_head(&self, state: &mut State, out: &mut Vec<u8>, length: u64) -> bool {
         self.head(state, out, Some(length));
         !state.dead
+    }
+
+    /// Sends a whole response with a big body, of which the connection keeps what the client does not take at once. What
+    /// comes back is to be dropped attached.
+    pub fn send_object(&self, head: &[u8], body: PyBackedBytes, length: usize) -> Option<PyBackedBytes> {
+        let mut state = self.lock();
+        let Some(conn) = state.conn.as_mut() else { return Some(body) };
+        match conn.send_object(head, body, length) {
+            Ok(back) => back,
+            Err(back) => {
+                state.dead = true;
+                state.gone = true;
+                Some(back)
+            }
+        }
     }
 
     /// Sends a file's part as the rest of the body.
