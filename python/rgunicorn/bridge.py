@@ -28,8 +28,9 @@ class Bridge:
     def access_is_plain(self) -> bool:
         return logs.access_is_plain(self.log, self.cfg)
 
-    def request_failed(self, method: str, target: str, error: BaseException) -> None:
-        if isinstance(error, (BrokenPipeError, ConnectionResetError)):
+    def request_failed(self, method: str, target: str, error: BaseException, gone: bool) -> None:
+        # What the app's own peers (a database, another service) do to it is a failure like any other.
+        if gone and isinstance(error, (BrokenPipeError, ConnectionResetError)):
             self.log.debug("Ignoring %s of %s %s: the client left", type(error).__name__, method, target)
             return
         self.log.error("Error handling request %s %s", method, target, exc_info=_info(error))

@@ -86,6 +86,7 @@ def fill_environ(environ: dict[str, Any], request: Any, unix: bool) -> None:
 
     host = ""
     script_name = environ["SCRIPT_NAME"]
+    fields: dict[str, list[str]] = {}
     for name, value in request.headers:
         if name == "CONTENT-TYPE":
             environ["CONTENT_TYPE"] = value
@@ -97,8 +98,8 @@ def fill_environ(environ: dict[str, Any], request: Any, unix: bool) -> None:
             host = value
         elif name == "SCRIPT_NAME" and request._trusted:
             script_name = value
-        key = "HTTP_" + name.replace("-", "_")
-        environ[key] = f"{environ[key]},{value}" if key in environ else value
+        fields.setdefault("HTTP_" + name.replace("-", "_"), []).append(value)
+    environ.update({key: ",".join(values) for key, values in fields.items()})
     path = request.path
     if script_name:
         if not path.startswith(script_name):

@@ -219,6 +219,7 @@ class Worker:
             # faulthandler keeps the number, not the file.
             os.dup(place.stacks),
             int(STACKS_SIGNAL),
+            place.hand_off,
         )
         self._engine.start()
         targets.start()
@@ -278,7 +279,7 @@ def _nothing(sig: int, frame: Any) -> None:
 
 def _engine_options(worker: Worker) -> dict[str, Any]:
     cfg = worker.cfg
-    numbers = "keepalive worker_connections timeout limit_request_line limit_request_fields limit_request_field_size"
+    numbers = "keepalive worker_connections timeout graceful_timeout limit_request_line limit_request_fields limit_request_field_size"
     flags = (
         "permit_obsolete_folding strip_header_spaces permit_unconventional_http_method "
         "permit_unconventional_http_version casefold_http_method sendfile"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -14,6 +15,9 @@ from . import _rgunicorn
 from .config_file import exit_status
 from .logs import targets
 from .worker import Place
+
+#: Seconds that the logs' readers get at the end.
+_DRAIN_LIMIT = 5.0
 
 
 def work(server: Any, worker: Any, place: Place) -> NoReturn:
@@ -77,9 +81,11 @@ def _end(server: Any, worker: Any, place: Place, code: int) -> NoReturn:
     except BaseException:
         _complain()
     finally:
+        # A handler that raises now would leave by another code, or lose what is still to be written.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         flush_stdio()
         try:
-            targets.drain(float(server.cfg.graceful_timeout or 1))
+            targets.drain(min(_DRAIN_LIMIT, float(server.cfg.graceful_timeout or 1)))
         finally:
             os._exit(code)
 

@@ -452,10 +452,10 @@ def read_all(client: socket.socket) -> bytes:
     return b"".join(pieces)
 
 
-def read_until(client: socket.socket, end: bytes) -> bytes:
+def read_until(client: socket.socket, end: bytes, step: int = 1 << 16) -> bytes:
     data = b""
     while not data.endswith(end):
-        piece = client.recv(1 << 16)
+        piece = client.recv(step)
         assert piece, data
         data += piece
     return data

@@ -228,3 +228,51 @@ def test_failed_requests_are_logged_with_what_the_client_got(start):
     )
     arbiter.get()
     assert access(arbiter) == ["500 0"]
+
+
+@pytest.mark.parametrize("hook", [None, "def pre_request(worker, req): pass"])
+def test_access_lines_show_what_middleware_left(start, hook):
+    """A proxy's client, a rewritten path."""
+    arbiter, _ = serve(
+        start,
+        """
+        def app(environ, start_response):
+            if environ["PATH_INFO"] == "/changed":
+                environ["REMOTE_ADDR"] = "9.9.9.9"
+                for times in range(3):
+                    environ["PATH_INFO"] = "".join(["/re", 'written"'])
+                environ["REQUEST_METHOD"] = "PUT"
+                environ["HTTP_AUTHORIZATION"] = "Basic dTpw"
+                del environ["HTTP_USER_AGENT"]
+            start_response("200 OK", [])
+            return [b""]
+        """,
+        config=hook,
+        accesslog="-",
+        access_log_format="%(h)s %(u)s %(m)s %(U)s %(a)s %(r)s",
+    )
+    for path in ("/changed", "/plain"):
+        assert arbiter.get(path, "User-Agent: me").status == 200
+    assert access(arbiter, 2) == [
+        '9.9.9.9 u PUT /rewritten\\" - PUT /changed HTTP/1.1',
+        "127.0.0.1 - GET /plain me GET /plain HTTP/1.1",
+    ]
+
+
+@pytest.mark.parametrize("error", ["ConnectionResetError(104, 'the database')", "BrokenPipeError(32, 'the cache')"])
+def test_connections_of_the_apps_own_that_break_are_errors(start, error):
+    arbiter, _ = serve(start, f"def app(e, s): raise {error}")
+    assert arbiter.get().status == 500
+    arbiter.wait_for(lambda: "[ERROR] Error handling request GET /" in arbiter.output())
+
+
+def test_a_client_that_leaves_is_no_error(start):
+    arbiter, _ = serve(
+        start,
+        "def app(e, s):\n    try: e['wsgi.input'].read()\n    finally: print('over', flush=True)",
+        loglevel="debug",
+    )
+    with arbiter.connect() as client:
+        client.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2000000\r\n\r\n")
+    arbiter.wait_for(lambda: "Ignoring ConnectionResetError of POST /: the client left" in arbiter.output())
+    assert "[ERROR]" not in arbiter.output()

@@ -525,8 +525,8 @@ def test_descriptors_of_a_worker(start):
         )
         counts.append(names)
     assert counts[0] == counts[1] == counts[2]
-    # stdio, link and listener; no link of the forkserver's
-    assert counts[0].count("socket") == 2, counts[0]
+    # link, listener and both ends of the hand-off; no link of the forkserver's
+    assert counts[0].count("socket") == 4, counts[0]
     held = len(os.listdir(f"/proc/{arbiter.process.pid}/fd"))
     arbiter.fork()
     arbiter.wait_for(lambda: len(os.listdir(f"/proc/{arbiter.process.pid}/fd")) == held)
@@ -590,3 +590,30 @@ def test_privileges(start, initgroups):
     uids, gids, groups, loaded = eval(arbiter.get().body)
     assert uids == (65534,) * 3 and gids == (65534,) * 3 and loaded == 65534
     assert 0 not in groups and (not initgroups or groups == [65534])
+
+
+def test_an_idle_client_does_not_hold_the_last_stop(start):
+    arbiter, worker = serve(start, keepalive=75)
+    idle = arbiter.connect()
+    idle.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    read_until(idle, b"hello")
+    worker.retire(drain=True)
+    assert worker.wait() == 0
+
+
+def test_a_freeze_of_everything_is_no_silence(start):
+    arbiter, worker = serve(
+        start,
+        "import time\ndef app(e, s):\n    print('in', flush=True); time.sleep(1.5); s('200 OK', []); return [b'x']",
+        timeout=2,
+    )
+    client = arbiter.connect()
+    client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+    arbiter.wait_for(arbiter.stdout)
+    os.kill(worker.pid, signal.SIGSTOP)
+    time.sleep(4)  # what is measured is the time itself
+    os.kill(worker.pid, signal.SIGCONT)
+    assert Response(read_all(client)).status == 200
+    worker.link.ours.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        worker.link.ours.recv(100)

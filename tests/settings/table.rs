@@ -111,7 +111,9 @@ fn entries_are_consistent() {
         }
     }
     let ours: Vec<_> = table::all().filter(|setting| setting.section == Section::Ours).map(|s| s.name).collect();
-    assert_eq!(ours, ["python", "explain_config"]);
+    let limits = ["limit_request_body", "request_buffer", "response_buffer", "request_timeout", "max_queue_wait"];
+    assert_eq!(ours[..3], ["python", "explain_config", "request_head_timeout"]);
+    assert_eq!(ours[3..], limits);
     assert!(!table::python_names().iter().any(|name| name == "python"));
     assert_eq!(table::python_names().len(), 120);
 }

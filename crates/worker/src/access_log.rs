@@ -52,6 +52,47 @@ enum Atom {
     ResponseField(String),
 }
 
+/// What a line takes from the environ, where middleware may have changed it. In the order of [`EnvKey::NAMES`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EnvKey {
+    /// The client's address.
+    Remote,
+    /// `Authorization`
+    Authorization,
+    /// The method.
+    Method,
+    /// The whole target.
+    Target,
+    /// The path.
+    Path,
+    /// The query.
+    Query,
+    /// The protocol.
+    Protocol,
+    /// `Referer`
+    Referer,
+    /// `User-Agent`
+    Agent,
+}
+
+impl EnvKey {
+    /// How the environ calls them.
+    pub const NAMES: [&'static str; 9] = [
+        "REMOTE_ADDR",
+        "HTTP_AUTHORIZATION",
+        "REQUEST_METHOD",
+        "RAW_URI",
+        "PATH_INFO",
+        "QUERY_STRING",
+        "SERVER_PROTOCOL",
+        "HTTP_REFERER",
+        "HTTP_USER_AGENT",
+    ];
+}
+
+/// What was changed in the environ, by [`EnvKey`]: `None` where nothing was, and what is there now, if anything.
+pub type Changed = [Option<Option<String>>; EnvKey::NAMES.len()];
+
 /// One served request.
 pub struct Record<'r> {
     /// Its head; spans refer to `bytes`.
@@ -72,6 +113,8 @@ pub struct Record<'r> {
     pub sent: u64,
     /// Nanoseconds from the app's call to the last byte handed to the kernel.
     pub took: u64,
+    /// What the environ says now, in place of what the request said.
+    pub changed: &'r Changed,
 }
 
 impl AccessLog {
@@ -84,6 +127,29 @@ impl AccessLog {
     /// Whether a format can be compiled.
     pub fn formats(format: &str) -> bool {
         parse(format).is_some()
+    }
+
+    /// The parts of the environ that are in its lines.
+    pub fn wants(&self) -> Vec<EnvKey> {
+        let mut all = Vec::new();
+        for piece in &self.pieces {
+            let Piece::Atom(atom) = piece else { continue };
+            all.extend_from_slice(match atom {
+                Atom::Remote => &[EnvKey::Remote],
+                Atom::User => &[EnvKey::Authorization],
+                Atom::RequestLine => &[EnvKey::Method, EnvKey::Target, EnvKey::Protocol],
+                Atom::Method => &[EnvKey::Method],
+                Atom::Path => &[EnvKey::Path],
+                Atom::Query => &[EnvKey::Query],
+                Atom::Protocol => &[EnvKey::Protocol],
+                Atom::Referer => &[EnvKey::Referer],
+                Atom::Agent => &[EnvKey::Agent],
+                _ => &[][..],
+            });
+        }
+        all.sort_unstable_by_key(|key| *key as usize);
+        all.dedup();
+        all
     }
 
     /// Writes the line of one request.
@@ -102,31 +168,42 @@ impl AccessLog {
     }
 
     fn atom(&self, atom: &Atom, record: &Record<'_>, clock: &mut Clock, line: &mut String) {
-        let target = record.head.text(record.head.target, record.bytes);
-        let method = record.head.text(record.head.method, record.bytes);
+        let text = |span| record.head.text(span, record.bytes);
         let micros = record.took / 1000;
         match atom {
-            Atom::Remote => match record.peer {
-                Some(peer) => put(line, format_args!("{}", peer.ip())),
-                None => line.push_str(""),
-            },
+            Atom::Remote => {
+                if !record.put_changed(line, EnvKey::Remote, "-")
+                    && let Some(peer) = record.peer
+                {
+                    put(line, format_args!("{}", peer.ip()));
+                }
+            }
             Atom::Dash => line.push('-'),
-            Atom::User => match record.request_field("authorization").and_then(basic_user) {
-                Some(user) => escape_into(line, &user, true),
-                None => line.push('-'),
-            },
+            Atom::User => {
+                let user = match &record.changed[EnvKey::Authorization as usize] {
+                    Some(now) => now.as_ref().and_then(|now| basic_user(now.as_bytes())),
+                    None => record.request_field("authorization").and_then(basic_user),
+                };
+                match user {
+                    Some(user) => escape_into(line, &user, true),
+                    None => line.push('-'),
+                }
+            }
             Atom::Time => line.push_str(clock.access_stamp(SystemTime::now())),
             Atom::RequestLine => {
-                latin1(line, method);
+                self.atom(&Atom::Method, record, clock, line);
                 line.push(' ');
-                latin1(line, target);
+                if !record.put_changed(line, EnvKey::Target, "None") {
+                    latin1(line, text(record.head.target));
+                }
                 line.push(' ');
-                protocol(line, record.head.version);
+                self.atom(&Atom::Protocol, record, clock, line);
             }
-            Atom::Method => latin1(line, method),
+            Atom::Method if record.put_changed(line, EnvKey::Method, "None") => {}
+            Atom::Method => latin1(line, text(record.head.method)),
+            Atom::Path if record.put_changed(line, EnvKey::Path, "None") => {}
             Atom::Path => {
-                // PATH_INFO, as Gunicorn has it
-                let path = record.head.text(record.head.path, record.bytes);
+                let path = text(record.head.path);
                 let path = path.get(record.script_name..).unwrap_or(path);
                 if path.contains(&b'%') {
                     let mut decoded = Vec::with_capacity(path.len());
@@ -136,11 +213,15 @@ impl AccessLog {
                     latin1(line, path);
                 }
             }
-            Atom::Query => latin1(line, record.head.text(record.head.query, record.bytes)),
+            Atom::Query if record.put_changed(line, EnvKey::Query, "None") => {}
+            Atom::Query => latin1(line, text(record.head.query)),
+            Atom::Protocol if record.put_changed(line, EnvKey::Protocol, "None") => {}
             Atom::Protocol => protocol(line, record.head.version),
             Atom::Status => latin1(line, record.status.split(|&b| b == b' ').next().unwrap_or_default()),
             Atom::Bytes | Atom::BytesOrDash => put(line, format_args!("{}", record.sent)),
+            Atom::Referer if record.put_changed(line, EnvKey::Referer, "-") => {}
             Atom::Referer => field(line, record.request_field("referer")),
+            Atom::Agent if record.put_changed(line, EnvKey::Agent, "-") => {}
             Atom::Agent => field(line, record.request_field("user-agent")),
             Atom::Seconds => put(line, format_args!("{}", micros / 1_000_000)),
             Atom::Millis => put(line, format_args!("{}", micros / 1000)),
@@ -158,6 +239,16 @@ impl AccessLog {
 }
 
 impl<'r> Record<'r> {
+    /// Shows what somebody has put into the environ, or `missing` if it was taken out. False: nobody has.
+    fn put_changed(&self, line: &mut String, key: EnvKey, missing: &str) -> bool {
+        let Some(now) = &self.changed[key as usize] else { return false };
+        match now {
+            Some(now) => escape_into(line, now, true),
+            None => line.push_str(missing),
+        }
+        true
+    }
+
     /// The last field of this (lower-case) name.
     fn request_field(&self, name: &str) -> Option<&'r [u8]> {
         let text = |span| self.head.text(span, self.bytes);

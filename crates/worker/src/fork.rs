@@ -29,6 +29,8 @@ pub fn fork_worker(py: Python<'_>, arbiter_pid: i32, link_fd: RawFd) -> PyResult
     sigprocmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::all()), Some(&mut mask))
         .map_err(|error| failed("sigprocmask", error))?;
     let _ = py;
+    // Encoded here: between a fork and PyOS_AfterFork_Child nothing is allocated.
+    let hello = rgunicorn_wire::encode(&WorkerSays::Hello);
     // SAFETY: the GIL is held; PyOS_BeforeFork pairs with exactly one of the AfterFork calls in each process that goes on
     // with Python.
     unsafe { pyo3::ffi::PyOS_BeforeFork() };
@@ -40,7 +42,7 @@ pub fn fork_worker(py: Python<'_>, arbiter_pid: i32, link_fd: RawFd) -> PyResult
             if be_middle(&sender) {
                 drop((reader, sender));
                 wait_for_adoption(arbiter_pid);
-                say_hello(link_fd);
+                say_hello(link_fd, &hello);
                 // SAFETY: this is the child of the PyOS_BeforeFork above and the GIL is held by this, its only thread.
                 unsafe { pyo3::ffi::PyOS_AfterFork_Child() };
                 return Ok(0);
@@ -85,11 +87,10 @@ fn wait_for_adoption(arbiter_pid: i32) {
     leave(1);
 }
 
-fn say_hello(link_fd: RawFd) {
-    let message = rgunicorn_wire::encode(&WorkerSays::Hello);
+fn say_hello(link_fd: RawFd, message: &[u8]) {
     // SAFETY: the forkserver keeps the link open while it forks; nothing closes it before this returns.
     let link = unsafe { BorrowedFd::borrow_raw(link_fd) };
-    let _ = write(link, &message);
+    let _ = write(link, message);
 }
 
 /// Ends this process without any cleanup of Python's or Rust's: it is a copy of the forkserver.

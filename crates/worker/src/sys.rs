@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::AtomicU64;
 
+use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 use pyo3::prelude::*;
 
 /// CLOCK_MONOTONIC in nanoseconds, the clock of the scoreboard.
@@ -13,9 +14,11 @@ pub fn now() -> u64 {
         .map_or(0, |time| time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
 }
 
-/// A seat for a borrowed descriptor whose owner is known to outlive the call.
+/// A seat for a descriptor in a system call. Most callers' stay open longer than that; where one may be closed meanwhile (an
+/// app closes what it does not own, a request ends in another thread), the call fails or hits whatever has the number by
+/// then, which its caller has to expect.
 pub fn borrow<'a>(fd: RawFd) -> BorrowedFd<'a> {
-    // SAFETY: callers pass descriptors that the engine owns and closes only after its loop has ended.
+    // SAFETY: the number is not negative, and it goes to system calls only, which check what it stands for.
     unsafe { BorrowedFd::borrow_raw(fd) }
 }
 
@@ -100,12 +103,29 @@ pub fn replace(file: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
 
 /// Makes descriptors that this process got through fork stand for nothing. Their numbers stay taken: owners that know
 /// them may still close or try to use them, and must not hit something else.
+/// Without a descriptor to put in their place they are closed.
 pub fn disarm_inherited(fds: &[RawFd]) {
-    let Ok(null) = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null") else { return };
+    let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null");
     for &fd in fds {
-        // SAFETY: called only in a child that the app forked, on descriptors of the engine; dup3 replaces them whole.
-        unsafe { libc::dup3(null.as_raw_fd(), fd, libc::O_CLOEXEC) };
+        // SAFETY: called only in a child that the app forked, on descriptors of the engine, which it uses no more.
+        unsafe {
+            match &null {
+                Ok(null) => libc::dup3(null.as_raw_fd(), fd, libc::O_CLOEXEC),
+                Err(_) => libc::close(fd),
+            }
+        };
     }
+}
+
+/// Runs something with all signals blocked, such as the start of a thread that is to take none.
+pub fn without_signals<T>(run: impl FnOnce() -> T) -> T {
+    let mut old = SigSet::empty();
+    let masked = pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::all()), Some(&mut old)).is_ok();
+    let result = run();
+    if masked {
+        let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&old), None);
+    }
+    result
 }
 
 /// The calling thread, as tgkill(2) names it.
@@ -127,7 +147,8 @@ pub fn exit_within(seconds: f64, code: i32) {
         std::thread::sleep(limit);
         exit_now(code);
     };
-    let _ = std::thread::Builder::new().name("rgunicorn-exit".into()).stack_size(64 * 1024).spawn(watch);
+    let thread = std::thread::Builder::new().name("rgunicorn-exit".into()).stack_size(64 * 1024);
+    let _ = without_signals(|| thread.spawn(watch));
 }
 
 /// A socket's own address as Python has it: `(host, port)`, or a path.

@@ -34,15 +34,16 @@ impl Serving {
     }
 
     pub(super) fn accept(&mut self, index: usize) {
-        if self.shared.retire.load(Ordering::Relaxed) || now() < self.accept_after {
+        if self.shared.retire.load(Ordering::Relaxed) || now() < self.accept_after || !self.shared.sets.listens(index) {
             return;
         }
         let batch = if self.shared.options.num_workers <= 1 { ACCEPT_BATCH } else { 1 };
         for _ in 0..batch {
             let (fd, peer) = match crate::sys::accept(self.shared.listeners[index].fd) {
                 Ok(accepted) => accepted,
-                Err(error) => return self.accept_failed(&error),
+                Err(error) => return self.accept_failed(index, &error),
             };
+            self.accept_failing = false;
             self.admit(fd, index, peer);
             if self.shared.table.open() >= self.shared.options.worker_connections {
                 self.shared.sets.stop_listening(&self.shared.listeners);
@@ -59,24 +60,21 @@ impl Serving {
         decoder.set_trusted(trusted);
         let mut conn = Conn::new(fd, listener, peer, trusted, decoder);
         conn.deadline = now() + HEAD_LIMIT_NS;
-        self.shared.table.push_fresh(conn);
+        self.shared.table.push(conn);
     }
 
-    fn accept_failed(&mut self, error: &io::Error) {
+    fn accept_failed(&mut self, index: usize, error: &io::Error) {
         match error.raw_os_error() {
             Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
-                if self.accept_after == 0 {
+                if !std::mem::replace(&mut self.accept_failing, true) {
                     self.warn(&format!("cannot accept connections: {error}; going on with those that are open"));
                 }
                 // The connection stays in the queue: without a pause the loop would spin on it.
                 self.accept_after = now() + NO_DESCRIPTORS_NS;
                 self.shared.sets.stop_listening(&self.shared.listeners);
             }
-            // The arbiter has shut the listener down: it would be reported as readable for ever.
-            Some(libc::EINVAL | libc::EBADF) => {
-                self.accept_after = u64::MAX;
-                self.shared.sets.stop_listening(&self.shared.listeners);
-            }
+            // The arbiter has shut the listener down.
+            Some(libc::EINVAL | libc::EBADF) => self.shared.sets.forget_listener(&self.shared.listeners, index),
             // Errors of the connection that was to be accepted (accept(2)): it is gone.
             _ => {}
         }

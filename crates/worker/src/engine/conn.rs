@@ -7,9 +7,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, Shutdown, recv, sendmsg, shutdown};
-use pyo3::{Py, PyAny};
+use pyo3::pybacked::PyBackedBytes;
 use rgunicorn_http::Decoder;
 
 use crate::wsgi::PeerObjects;
@@ -18,6 +17,8 @@ use crate::wsgi::PeerObjects;
 pub const OUT_LIMIT: usize = 1024 * 1024;
 /// Bytes of a request body that are read before the app is called; the rest is read as the app asks for it.
 pub const BODY_LIMIT: usize = 1024 * 1024;
+/// Bytes of such bodies that one worker keeps; above it they are read by the app.
+pub const BODIES_LIMIT: usize = 64 * 1024 * 1024;
 /// What is read and thrown away of a connection that is being closed: an upload that the app did not want. Time bounds it
 /// too.
 const LINGER_BYTES: usize = 16 * 1024 * 1024;
@@ -29,10 +30,10 @@ static SERIAL: AtomicU64 = AtomicU64::new(1);
 pub enum Phase {
     /// A request, or the rest of one.
     Reading,
-    /// The client to take the rest of a response; then the connection goes on, or is closed.
+    /// The client to take the rest of a response.
     Writing {
-        /// Whether another request may follow.
-        keep: bool,
+        /// What comes then.
+        then: Then,
     },
     /// The client to see the answer and close: without this, unread input would turn our close into a reset that can
     /// destroy the answer on its way (RFC 9112 9.6).
@@ -40,6 +41,19 @@ pub enum Phase {
         /// Bytes thrown away so far.
         dropped: usize,
     },
+}
+
+/// What becomes of a connection once its response is out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// It waits for another request.
+    Keep,
+    /// It lingers.
+    Linger,
+    /// It is closed.
+    Close,
+    /// It is the app's alone, which has taken the socket.
+    LetGo,
 }
 
 /// A request's head that was copied because its body is still on the way.
@@ -53,13 +67,18 @@ pub struct PendingHead {
 #[derive(Debug, Default)]
 pub struct Out {
     parts: VecDeque<Part>,
-    /// Bytes in memory (files not counted).
+    /// Bytes in memory (files and Python's objects not counted).
     pub buffered: usize,
+    /// Bytes that the socket has taken of what was kept.
+    pub taken: u64,
+    /// Python's objects that were sent, for somebody attached to drop.
+    spent: Vec<PyBackedBytes>,
 }
 
 #[derive(Debug)]
 enum Part {
     Bytes { data: Vec<u8>, sent: usize },
+    Object { data: PyBackedBytes, sent: usize, length: usize },
     File { fd: OwnedFd, offset: i64, left: u64 },
 }
 
@@ -82,6 +101,8 @@ pub struct Conn {
     pub head: Option<PendingHead>,
     /// Its body so far.
     pub body: Vec<u8>,
+    /// Bytes of it that are counted in the worker's budget.
+    pub charged: usize,
     /// Not sent yet.
     pub out: Out,
     /// What it waits for.
@@ -92,6 +113,8 @@ pub struct Conn {
     pub begun: bool,
     /// The peer has closed its side, or will be found to have.
     pub hangup: bool,
+    /// The last read filled its room: there may be more, of which the edge-triggered set will not speak again.
+    pub more: bool,
     /// Its place in the table and the poll set, once it had to wait.
     pub token: Option<u64>,
     /// Tells it from every other connection of this process.
@@ -102,6 +125,20 @@ pub struct Conn {
     pub objects: Option<PeerObjects>,
     /// The app has taken the socket (`gunicorn.socket`): the engine reads and writes it no more.
     pub taken: bool,
+}
+
+/// Python objects that somebody attached has to drop.
+#[derive(Debug, Default)]
+pub struct Garbage {
+    peer: Option<PeerObjects>,
+    bodies: Vec<PyBackedBytes>,
+}
+
+impl Garbage {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.peer.is_none() && self.bodies.is_empty()
+    }
 }
 
 /// What came of reading.
@@ -127,11 +164,13 @@ impl Conn {
             input: Vec::new(),
             head: None,
             body: Vec::new(),
+            charged: 0,
             out: Out::default(),
             phase: Phase::Reading,
             deadline: 0,
             begun: false,
             hangup: false,
+            more: false,
             token: None,
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             served: 0,
@@ -141,11 +180,15 @@ impl Conn {
     }
 
     /// Reads what is there into `buffer`.
-    pub fn read(&self, buffer: &mut [u8]) -> Read {
+    pub fn read(&mut self, buffer: &mut [u8]) -> Read {
+        self.more = false;
         loop {
             return match recv(self.fd.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
                 Ok(0) => Read::End,
-                Ok(length) => Read::Bytes(length),
+                Ok(length) => {
+                    self.more = length == buffer.len();
+                    Read::Bytes(length)
+                }
                 Err(Errno::EINTR) => continue,
                 Err(Errno::EAGAIN) => Read::Empty,
                 Err(_) => Read::End,
@@ -163,6 +206,33 @@ impl Conn {
         Ok(())
     }
 
+    /// Sends a head and a big body, of which the rest is kept as the object that it is. What is not needed of that comes
+    /// back, for somebody attached to drop; also with an error.
+    pub fn send_object(
+        &mut self,
+        head: &[u8],
+        body: PyBackedBytes,
+        length: usize,
+    ) -> Result<Option<PyBackedBytes>, PyBackedBytes> {
+        let took =
+            match self.flush().and_then(|done| if done { self.send_now(&[head, &body[..length]]) } else { Ok(0) }) {
+                Ok(took) => took,
+                Err(_) => return Err(body),
+            };
+        self.out.keep(&[head], took.min(head.len()));
+        let sent = took.saturating_sub(head.len());
+        if length - sent <= OUT_LIMIT {
+            self.out.keep(&[&body[..length]], sent);
+            return Ok(Some(body));
+        }
+        self.out.parts.push_back(Part::Object { data: body, sent, length });
+        Ok(None)
+    }
+
+    fn send_now(&self, pieces: &[&[u8]]) -> io::Result<usize> {
+        send_some(self.fd.as_raw_fd(), pieces)
+    }
+
     /// Sends `length` bytes of a file from `offset` on, by sendfile(2).
     pub fn send_file(&mut self, fd: OwnedFd, offset: i64, length: u64) -> io::Result<()> {
         self.out.parts.push_back(Part::File { fd, offset, left: length });
@@ -177,17 +247,34 @@ impl Conn {
                     let took = send_some(self.fd.as_raw_fd(), &[&data[*sent..]])?;
                     *sent += took;
                     self.out.buffered -= took;
+                    self.out.taken += took as u64;
                     if *sent < data.len() {
+                        return Ok(false);
+                    }
+                }
+                Part::Object { data, sent, length } => {
+                    let took = send_some(self.fd.as_raw_fd(), &[&data[*sent..*length]])?;
+                    *sent += took;
+                    self.out.taken += took as u64;
+                    if *sent < *length {
                         return Ok(false);
                     }
                 }
                 Part::File { fd, offset, left } => {
                     while *left > 0 {
-                        let count = usize::try_from(*left).unwrap_or(usize::MAX).min(1 << 30);
-                        match nix::sys::sendfile::sendfile(self.fd.as_fd(), fd.as_fd(), Some(offset), count) {
+                        let sent = if self.taken {
+                            send_piece(&self.fd, fd, offset, *left)
+                        } else {
+                            let count = usize::try_from(*left).unwrap_or(usize::MAX).min(1 << 30);
+                            nix::sys::sendfile::sendfile(self.fd.as_fd(), fd.as_fd(), Some(offset), count)
+                        };
+                        match sent {
                             // The file became shorter: the promised length cannot be kept.
                             Ok(0) => return Err(io::Error::other("the file ended early")),
-                            Ok(took) => *left -= took as u64,
+                            Ok(took) => {
+                                *left -= took as u64;
+                                self.out.taken += took as u64;
+                            }
                             Err(Errno::EINTR) => {}
                             Err(Errno::EAGAIN) => return Ok(false),
                             Err(error) => return Err(error.into()),
@@ -195,15 +282,11 @@ impl Conn {
                     }
                 }
             }
-            self.out.parts.pop_front();
+            if let Some(Part::Object { data, .. }) = self.out.parts.pop_front() {
+                self.out.spent.push(data);
+            }
         }
         Ok(true)
-    }
-
-    /// Waits until the socket can be read or written, at most `limit_ms`; false if that took too long.
-    pub fn wait(&self, flags: PollFlags, limit_ms: u16) -> bool {
-        let mut waits = [PollFd::new(self.fd.as_fd(), flags)];
-        !matches!(poll(&mut waits, PollTimeout::from(limit_ms)), Ok(0))
     }
 
     /// Says that nothing more will be sent.
@@ -239,9 +322,14 @@ impl Conn {
         self.fd.as_raw_fd()
     }
 
-    /// Takes the Python objects out, for somebody who is attached to drop.
-    pub fn take_objects(&mut self) -> Vec<Py<PyAny>> {
-        self.objects.take().map(PeerObjects::into_objects).unwrap_or_default()
+    /// Takes the Python objects out, for somebody who is attached to drop: the connection is over.
+    pub fn take_objects(&mut self) -> Garbage {
+        let mut garbage = self.out.take_spent();
+        garbage.extend(self.out.parts.drain(..).filter_map(|part| match part {
+            Part::Object { data, .. } => Some(data),
+            _ => None,
+        }));
+        Garbage { peer: self.objects.take(), bodies: garbage }
     }
 }
 
@@ -249,6 +337,11 @@ impl Out {
     /// Whether everything has been sent.
     pub fn is_empty(&self) -> bool {
         self.parts.is_empty()
+    }
+
+    /// Python's objects that were sent, for somebody attached to drop.
+    pub fn take_spent(&mut self) -> Vec<PyBackedBytes> {
+        std::mem::take(&mut self.spent)
     }
 
     fn keep(&mut self, pieces: &[&[u8]], mut skip: usize) {
@@ -266,6 +359,20 @@ impl Out {
             }
         }
     }
+}
+
+/// A piece of a file by way of memory: the app that took the socket has made it blocking, which sendfile(2) would heed.
+fn send_piece(socket: &OwnedFd, file: &OwnedFd, offset: &mut i64, left: u64) -> nix::Result<usize> {
+    let mut piece = [0u8; 16 * 1024];
+    let room = usize::try_from(left).unwrap_or(usize::MAX).min(piece.len());
+    let count = nix::sys::uio::pread(file, &mut piece[..room], *offset)?;
+    if count == 0 {
+        return Ok(0);
+    }
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    let took = nix::sys::socket::send(socket.as_raw_fd(), &piece[..count], flags)?;
+    *offset += took as i64;
+    Ok(took)
 }
 
 /// Sends until the socket is full; returns how much it took.

@@ -14,7 +14,7 @@ mod table;
 mod window;
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::exceptions::PyOSError;
@@ -60,11 +60,12 @@ pub struct Shared {
     wake: RawFd,
     link: Arc<LinkInner>,
     retire: AtomicBool,
-    quit: AtomicBool,
+    /// The arbiter was told that this worker is silent, and will abort it: no other request must be in hand then.
+    condemned: Arc<AtomicBool>,
     /// The app forked: a child may hold copies of the connections' sockets.
     forked: AtomicBool,
-    /// This process is such a child.
-    child: AtomicBool,
+    /// Bytes of requests' bodies that are kept until all of them is there.
+    bodies: AtomicUsize,
     /// The socket of the request in hand, or -1.
     current: AtomicI32,
     /// The serving thread, for the sentinel.
@@ -77,7 +78,8 @@ impl Engine {
     ///
     /// `options`: see [`Options::read`]; `listeners`: descriptor and whether it is a unix socket; `scoreboard`, `slot`,
     /// `age`: this worker's place; `link`; `arbiter`: its pidfd; `wake`: reading end of the signals' wake-up pipe;
-    /// `stacks`, `stacks_signal`: where faulthandler writes, and what makes it. Takes over scoreboard, arbiter and stacks.
+    /// `stacks`, `stacks_signal`: where faulthandler writes, and what makes it; `hand_off`: where connections are received
+    /// from other workers, and sent to them. Takes over scoreboard, arbiter and stacks.
     #[new]
     #[allow(clippy::too_many_arguments)]
     fn new(
@@ -91,6 +93,7 @@ impl Engine {
         wake: RawFd,
         stacks: RawFd,
         stacks_signal: i32,
+        hand_off: (RawFd, RawFd),
     ) -> PyResult<Self> {
         let options = Options::read(options)?;
         let scoreboard = crate::sys::own(scoreboard);
@@ -104,11 +107,13 @@ impl Engine {
             progress: Arc::new(AtomicU64::new(crate::sys::now())),
             waits: Arc::new(AtomicBool::new(true)),
             in_flight: Arc::default(),
+            quit: Arc::default(),
+            child: Arc::default(),
         };
         let listeners: Vec<Listener> = listeners.into_iter().map(|(fd, unix)| Listener { fd, unix }).collect();
         let link = link.get().share();
-        let sets = Sets::new(link.raw_fd(), wake)?;
-        let mut private = vec![scoreboard.as_raw_fd(), link.raw_fd(), wake, arbiter, stacks];
+        let sets = Sets::new(link.raw_fd(), wake, listeners.len())?;
+        let mut private = vec![scoreboard.as_raw_fd(), link.raw_fd(), wake, arbiter, stacks, hand_off.0, hand_off.1];
         private.extend(listeners.iter().map(|listener| listener.fd));
         private.extend(sets.descriptors());
         Ok(Engine {
@@ -121,9 +126,9 @@ impl Engine {
                 wake,
                 link,
                 retire: AtomicBool::new(false),
-                quit: AtomicBool::new(false),
+                condemned: Arc::default(),
                 forked: AtomicBool::new(false),
-                child: AtomicBool::new(false),
+                bodies: AtomicUsize::new(0),
                 current: AtomicI32::new(-1),
                 thread: Arc::new(AtomicI32::new(crate::sys::thread_id())),
             }),
@@ -150,6 +155,7 @@ impl Engine {
             waits: Arc::clone(&shared.pulse.waits),
             progress: Arc::clone(&shared.pulse.progress),
             thread: Arc::clone(&shared.thread),
+            condemned: Arc::clone(&shared.condemned),
             stacks: watch.stacks,
             stacks_signal: watch.stacks_signal,
         })?;
@@ -223,7 +229,7 @@ impl Engine {
     /// Leave now.
     fn quit(&self) {
         self.shared.retire.store(true, Ordering::Relaxed);
-        self.shared.quit.store(true, Ordering::Relaxed);
+        self.shared.pulse.quit.store(true, Ordering::Relaxed);
     }
 
     /// Requests begun.
@@ -256,7 +262,7 @@ impl Engine {
     /// and makes sure that nothing of the worker's is served there.
     fn after_fork_in_child(&self) {
         let shared = &self.shared;
-        if shared.child.swap(true, Ordering::Relaxed) {
+        if shared.pulse.child.swap(true, Ordering::Relaxed) {
             return;
         }
         let mut descriptors = shared.table.descriptors();
@@ -270,6 +276,11 @@ impl Engine {
 }
 
 impl Shared {
+    /// Whether the worker has to leave now.
+    fn quits(&self) -> bool {
+        self.pulse.quit.load(Ordering::Relaxed)
+    }
+
     /// What the worker is doing, for the scoreboard and the sentinel.
     fn set_waiting(&self, waiting: bool) {
         self.pulse.waits.store(waiting, Ordering::Relaxed);

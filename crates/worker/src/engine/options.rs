@@ -64,6 +64,8 @@ pub struct Options {
     pub max_requests: u64,
     /// Nanoseconds of silence after which a request is ended; 0: never.
     pub timeout: u64,
+    /// Nanoseconds that a worker gets to leave in order.
+    pub graceful_timeout: u64,
     /// Thread records of a slot in the scoreboard.
     pub threads: u32,
     /// How many workers the server has: with one, nobody else could take a connection.
@@ -109,6 +111,7 @@ impl Options {
             worker_connections: usize::try_from(number("worker_connections")?)?.max(1),
             max_requests: number("max_requests")?,
             timeout: number("timeout")?.saturating_mul(1_000_000_000),
+            graceful_timeout: number("graceful_timeout")?.saturating_mul(1_000_000_000),
             threads: item("threads")?.extract()?,
             num_workers: item("num_workers")?.extract()?,
             sendfile: flag("sendfile")?,

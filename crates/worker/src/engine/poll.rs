@@ -32,31 +32,45 @@ const LINK: u64 = u64::MAX - 2;
 pub struct Sets {
     shared: Epoll,
     connections: Epoll,
-    listening: AtomicBool,
+    /// For each listener, whether it is waited for, and whether it has been shut down.
+    listening: Vec<(AtomicBool, AtomicBool)>,
 }
 
 impl Sets {
     /// Both sets. Listeners come with [`Sets::listen`], once there is somebody to accept: a waiter on an exclusive listener
     /// that does not accept takes the wake-up from one that would.
-    pub fn new(link: RawFd, wake: RawFd) -> io::Result<Self> {
+    pub fn new(link: RawFd, wake: RawFd, listeners: usize) -> io::Result<Self> {
         let shared = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let connections = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         shared.add(borrow(connections.0.as_raw_fd()), EpollEvent::new(EpollFlags::EPOLLIN, CONNECTIONS))?;
         shared.add(borrow(link), EpollEvent::new(EpollFlags::EPOLLIN, LINK))?;
         shared.add(borrow(wake), EpollEvent::new(EpollFlags::EPOLLIN, SIGNAL))?;
-        Ok(Sets { shared, connections, listening: AtomicBool::new(false) })
+        let listening = std::iter::repeat_with(Default::default).take(listeners).collect();
+        Ok(Sets { shared, connections, listening })
     }
 
-    /// Waits for new connections too.
-    pub fn listen(&self, listeners: &[Listener]) -> io::Result<()> {
-        if self.listening.swap(true, Ordering::Relaxed) {
-            return Ok(());
+    /// Waits for new connections too. One listener that cannot be added does not stop the others; it is tried again.
+    pub fn listen(&self, listeners: &[Listener]) {
+        for (index, (listener, (on, shut))) in listeners.iter().zip(&self.listening).enumerate() {
+            if !on.load(Ordering::Relaxed) && !shut.load(Ordering::Relaxed) {
+                on.store(self.add_listener(listener, index).is_ok(), Ordering::Relaxed);
+            }
         }
-        for (index, listener) in listeners.iter().enumerate() {
-            let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE, index as u64);
-            self.shared.add(borrow(listener.fd), event)?;
+    }
+
+    fn add_listener(&self, listener: &Listener, index: usize) -> nix::Result<()> {
+        let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE, index as u64);
+        self.shared.add(borrow(listener.fd), event)
+    }
+
+    /// This listener was shut down: it would be reported as readable for ever.
+    pub fn forget_listener(&self, listeners: &[Listener], index: usize) {
+        if let (Some(listener), Some((on, shut))) = (listeners.get(index), self.listening.get(index)) {
+            shut.store(true, Ordering::Relaxed);
+            if on.swap(false, Ordering::Relaxed) {
+                let _ = self.shared.delete(borrow(listener.fd));
+            }
         }
-        Ok(())
     }
 
     /// The link has said all that it can say; its end would be reported for ever.
@@ -66,24 +80,30 @@ impl Sets {
 
     /// Waits for no new connections any more.
     pub fn stop_listening(&self, listeners: &[Listener]) {
-        if self.listening.swap(false, Ordering::Relaxed) {
-            for listener in listeners {
+        for (listener, (on, _)) in listeners.iter().zip(&self.listening) {
+            if on.swap(false, Ordering::Relaxed) {
                 let _ = self.shared.delete(borrow(listener.fd));
             }
         }
     }
 
-    /// Whether new connections are waited for.
-    pub fn listens(&self) -> bool {
-        self.listening.load(Ordering::Relaxed)
+    /// Whether new connections are waited for on this listener.
+    pub fn listens(&self, index: usize) -> bool {
+        self.listening.get(index).is_some_and(|(on, _)| on.load(Ordering::Relaxed))
+    }
+
+    /// Whether they are, on every listener that has not been shut down.
+    pub fn listens_everywhere(&self) -> bool {
+        self.listening.iter().all(|(on, shut)| on.load(Ordering::Relaxed) || shut.load(Ordering::Relaxed))
     }
 
     /// Goes to the end of the listener's queue of waiters, so that the next connection goes to another worker.
     pub fn requeue(&self, listeners: &[Listener], index: usize) {
-        if let (true, Some(listener)) = (self.listens(), listeners.get(index)) {
-            let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE, index as u64);
+        if let (true, Some(listener)) = (self.listens(index), listeners.get(index)) {
             let _ = self.shared.delete(borrow(listener.fd));
-            let _ = self.shared.add(borrow(listener.fd), event);
+            if self.add_listener(listener, index).is_err() {
+                self.listening[index].0.store(false, Ordering::Relaxed);
+            }
         }
     }
 

@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
 use rgunicorn_wire::WorkerSays;
 use rgunicorn_wire::scoreboard::{Slot, State};
@@ -24,6 +23,9 @@ const STACKS_LIMIT: Duration = Duration::from_millis(200);
 /// No byte came for so long: the stacks are whole.
 const STACKS_QUIET: Duration = Duration::from_millis(10);
 
+/// A tick that came so much too late (ns) means that the whole process stood still.
+const OVERSLEPT: u64 = 1_000_000_000;
+
 /// The response that a thread is about to send, as far as the sentinel may interfere with it.
 ///
 /// Whoever moves it away from "no head" decides what the client gets. The lock is held for as long as the descriptor is
@@ -35,6 +37,7 @@ pub struct InFlight {
 
 #[derive(Debug, Default)]
 struct InFlightInner {
+    turn: u64,
     fd: Option<RawFd>,
     timed_out: bool,
 }
@@ -42,7 +45,13 @@ struct InFlightInner {
 impl InFlight {
     /// A request begins on this socket.
     pub fn begin(&self, fd: RawFd) {
-        *self.lock() = InFlightInner { fd: Some(fd), timed_out: false };
+        let mut inner = self.lock();
+        *inner = InFlightInner { turn: inner.turn + 1, fd: Some(fd), timed_out: false };
+    }
+
+    /// Which request this is: counts up.
+    pub fn turn(&self) -> u64 {
+        self.lock().turn
     }
 
     /// Its head is about to be sent, or it ended without one. False: a 504 was sent in its place.
@@ -57,9 +66,12 @@ impl InFlight {
         self.lock().timed_out
     }
 
-    fn answer_504(&self) {
+    /// To the request of this turn, never to one that has followed it.
+    fn answer_504(&self, turn: u64) {
         let mut inner = self.lock();
-        if let Some(fd) = inner.fd.take() {
+        if inner.turn == turn
+            && let Some(fd) = inner.fd.take()
+        {
             inner.timed_out = true;
             let page =
                 rgunicorn_http::error_response(504, "Gateway Timeout", "The application did not answer in time.");
@@ -91,6 +103,8 @@ pub struct Sentinel {
     pub progress: Arc<AtomicU64>,
     /// The serving thread.
     pub thread: Arc<AtomicI32>,
+    /// Set when the arbiter has been told: it will end this worker.
+    pub condemned: Arc<AtomicBool>,
     /// Where faulthandler writes.
     pub stacks: OwnedFd,
     /// The signal that makes it write.
@@ -99,20 +113,16 @@ pub struct Sentinel {
 
 /// Starts the thread. Signals are blocked in it: they are the main thread's.
 pub fn start(sentinel: Sentinel) -> std::io::Result<()> {
-    let mut old = SigSet::empty();
-    pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::all()), Some(&mut old))?;
-    let started = std::thread::Builder::new()
-        .name("rgunicorn-sentinel".into())
-        .stack_size(128 * 1024)
-        .spawn(move || sentinel.watch());
-    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&old), None)?;
-    started.map(|_| ())
+    let thread = std::thread::Builder::new().name("rgunicorn-sentinel".into()).stack_size(128 * 1024);
+    crate::sys::without_signals(|| thread.spawn(move || sentinel.watch())).map(|_| ())
 }
 
 impl Sentinel {
     fn watch(self) {
         let tick = self.tick_ms();
         let mut told = false;
+        let mut looked = now();
+        let mut awake_since = looked;
         loop {
             let mut waits = [PollFd::new(self.arbiter.as_fd(), PollFlags::POLLIN)];
             if matches!(poll(&mut waits, PollTimeout::from(tick)), Ok(n) if n > 0) {
@@ -122,18 +132,33 @@ impl Sentinel {
             }
             let now = now();
             self.slot.beat(now);
-            let silent = now.saturating_sub(self.progress.load(Ordering::Relaxed));
-            let waiting = self.waits.load(Ordering::Relaxed) || self.slot.state() == State::Booting;
-            if self.timeout == 0 || waiting || silent < self.timeout {
+            if now.saturating_sub(looked) > u64::from(tick) * 1_000_000 + OVERSLEPT {
+                // Everything stood still (a paused container or machine): nobody could make progress.
+                awake_since = now;
+            }
+            looked = now;
+            let progress = self.progress.load(Ordering::Relaxed);
+            let silent = now.saturating_sub(progress.max(awake_since));
+            if self.timeout == 0 || self.waits() || silent < self.timeout {
                 told = false;
             } else if !told {
-                told = true;
+                let turn = self.in_flight.turn();
                 self.write_stacks();
+                // That took a while, and what was silent may be over.
+                if self.waits() || self.progress.load(Ordering::Relaxed) != progress || self.in_flight.turn() != turn {
+                    continue;
+                }
+                told = true;
+                self.condemned.store(true, Ordering::Relaxed);
                 // The client first: the arbiter's ABRT may end the request before this thread runs again.
-                self.in_flight.answer_504();
+                self.in_flight.answer_504(turn);
                 self.link.say(&WorkerSays::Silent { for_ms: silent / 1_000_000 });
             }
         }
+    }
+
+    fn waits(&self) -> bool {
+        self.waits.load(Ordering::Relaxed) || self.slot.state() == State::Booting
     }
 
     /// Has faulthandler write all threads' stacks, and waits until they are there: it needs no GIL, so they come at once

@@ -4,12 +4,13 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use pyo3::prelude::*;
 use rgunicorn_http::{Error as HttpError, Event};
 use rgunicorn_wire::WorkerSays;
 
 use super::Shared;
-use super::conn::{BODY_LIMIT, Conn, PendingHead, Phase, Read};
+use super::conn::{BODIES_LIMIT, BODY_LIMIT, Conn, Garbage, PendingHead, Phase, Read, Then};
 use super::poll::Wake;
 use super::window::{READ_SIZE, Window};
 use crate::sys::now;
@@ -23,8 +24,17 @@ pub const HEAD_LIMIT_NS: u64 = 30_000_000_000;
 const WRITE_LIMIT_NS: u64 = 60_000_000_000;
 /// How long a connection lingers after an error answer.
 const LINGER_NS: u64 = 2_000_000_000;
-/// A waiting thread looks around at least this often (ms): a worker that went busy or died may have swallowed a wake-up.
+/// How long idle connections linger when the whole server stops.
+const LAST_IDLE_NS: u64 = 2_000_000_000;
+/// How long a worker that was called silent waits for the arbiter to end it.
+const ABORT_NS: u64 = 5_000_000_000;
+/// A waiting thread looks around at least this often (ms).
 const IDLE_WAIT_MS: u16 = 1000;
+/// How often it tries to accept unasked, whatever else wakes it: a worker that went busy or died may have swallowed the
+/// wake-up.
+const LOOK_NS: u64 = 1_000_000_000;
+/// How long one connection may go on with pipelined requests while others are ready.
+const TURN_NS: u64 = 2_000_000;
 
 /// One thread's serving.
 pub struct Serving {
@@ -36,7 +46,11 @@ pub struct Serving {
     wakeup: (Py<WakeupFd>, RawFd),
     buffer: Vec<u8>,
     recycle_asked: bool,
+    /// Nothing is accepted before: there are no descriptors.
     pub(super) accept_after: u64,
+    pub(super) accept_failing: bool,
+    /// When to try to accept unasked.
+    look_at: u64,
     last_sweep: u64,
     retire_until: Option<u64>,
 }
@@ -45,6 +59,8 @@ pub struct Serving {
 enum Step {
     /// It waits.
     Park,
+    /// It has more to do, after the others.
+    Yield,
     /// It is over.
     Close,
     /// Its answer is out; it lingers.
@@ -76,6 +92,8 @@ impl Serving {
             buffer: vec![0; READ_SIZE],
             recycle_asked: false,
             accept_after: 0,
+            accept_failing: false,
+            look_at: 0,
             last_sweep: now(),
             retire_until: None,
         }
@@ -93,21 +111,24 @@ impl Serving {
 
     fn serve(&mut self) -> PyResult<()> {
         let mut wakes = Vec::with_capacity(16);
-        self.shared.sets.listen(&self.shared.listeners)?;
+        self.shared.sets.listen(&self.shared.listeners);
         self.look_at_signals()?;
         loop {
-            if self.shared.quit.load(Ordering::Relaxed) || self.retired() {
+            if self.shared.quits() || self.retired() {
                 return Ok(());
             }
+            self.await_abort()?;
             self.shared.set_waiting(true);
-            self.shared.sets.wait(self.wait_ms(), &mut wakes);
+            let limit = if self.shared.table.ready() > 0 { 0 } else { self.wait_ms() };
+            self.shared.sets.wait(limit, &mut wakes);
             self.shared.pulse.beat();
             self.shared.set_waiting(false);
             self.take(&wakes);
-            while let Some(conn) = self.shared.table.next() {
+            // What is put back at the end waits for its next turn, behind what has come meanwhile.
+            for _ in 0..self.shared.table.ready() {
+                let Some(conn) = self.shared.table.next() else { break };
                 self.drive(conn);
-                self.between_requests()?;
-                if self.shared.quit.load(Ordering::Relaxed) {
+                if self.shared.quits() || self.shared.condemned.load(Ordering::Relaxed) {
                     break;
                 }
             }
@@ -120,6 +141,21 @@ impl Serving {
         }
     }
 
+    /// After a request that was silent for too long and has ended all the same: the arbiter's ABRT is on its way, and must
+    /// not hit another request.
+    fn await_abort(&self) -> PyResult<()> {
+        let until = now() + ABORT_NS;
+        while self.shared.condemned.load(Ordering::Relaxed) && now() < until {
+            self.shared.set_waiting(true);
+            let mut waits = [PollFd::new(crate::sys::borrow(self.shared.wake), PollFlags::POLLIN)];
+            let _ = poll(&mut waits, PollTimeout::from(100u8));
+            drain_pipe(self.shared.wake);
+            self.look_at_signals()?;
+        }
+        self.shared.condemned.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Runs Python's signal handlers.
     fn look_at_signals(&self) -> PyResult<()> {
         Python::attach(|py| {
@@ -128,18 +164,15 @@ impl Serving {
         })
     }
 
-    fn between_requests(&mut self) -> PyResult<()> {
-        if self.shared.child.load(Ordering::Relaxed) {
-            // A child that the app forked came back out of the request: the connection is its parent's.
-            crate::sys::exit_now(0);
-        }
+    fn look_at_max_requests(&mut self) {
         let limit = self.shared.options.max_requests;
         if limit > 0 && !self.recycle_asked && self.gateway.served() >= limit {
             self.recycle_asked = true;
-            Python::attach(|py| self.bridge.bind(py).call_method0("recycling").map(|_| ()))?;
+            Python::attach(|py| {
+                let _ = self.bridge.bind(py).call_method0("recycling");
+            });
             self.shared.link.say(&WorkerSays::Recycle);
         }
-        Ok(())
     }
 
     /// Whether everything is finished after the order to leave. Idle connections linger for as long as a client may take
@@ -159,7 +192,7 @@ impl Serving {
                     self.drain_listeners();
                 }
                 self.shared.sets.stop_listening(&self.shared.listeners);
-                let until = now + self.shared.options.keepalive.min(HEAD_LIMIT_NS);
+                let until = now + self.idle_time();
                 self.retire_until = Some(until);
                 until
             }
@@ -173,21 +206,26 @@ impl Serving {
         self.shared.table.open() == 0
     }
 
+    /// How long idle connections linger when the worker leaves: never so long that the rest of its time is not enough.
+    fn idle_time(&self) -> u64 {
+        let options = &self.shared.options;
+        let last = if self.shared.link.drains() { LAST_IDLE_NS } else { HEAD_LIMIT_NS };
+        options.keepalive.min(options.graceful_timeout / 2).min(last)
+    }
+
     fn wait_ms(&self) -> u16 {
+        let until = |then: u64| then.saturating_sub(now()).div_ceil(1_000_000);
         match self.retire_until {
-            Some(until) => ((until.saturating_sub(now()) / 1_000_000) as u16).clamp(1, 50),
+            Some(then) => until(then).clamp(1, 50) as u16,
+            None if self.accept_after > 0 => until(self.accept_after).clamp(1, IDLE_WAIT_MS.into()) as u16,
             None => IDLE_WAIT_MS,
         }
     }
 
     fn take(&mut self, wakes: &[Wake]) {
-        let mut accepted = false;
         for wake in wakes {
             match wake {
-                Wake::Listener(index) => {
-                    accepted = true;
-                    self.accept(*index);
-                }
+                Wake::Listener(index) => self.accept(*index),
                 Wake::Connections => {
                     let table = &self.shared.table;
                     self.shared.sets.events(|token, hangup| {
@@ -203,7 +241,9 @@ impl Serving {
                 }
             }
         }
-        if wakes.is_empty() && !accepted && self.shared.sets.listens() {
+        let now = now();
+        if now >= self.look_at {
+            self.look_at = now + LOOK_NS;
             for index in 0..self.shared.listeners.len() {
                 self.accept(index);
             }
@@ -220,13 +260,13 @@ impl Serving {
     fn sweep(&mut self) -> bool {
         let now = now();
         let room = self.shared.table.open() < self.shared.options.worker_connections;
-        if !self.shared.sets.listens()
+        if !self.shared.sets.listens_everywhere()
             && room
             && now >= self.accept_after
             && !self.shared.retire.load(Ordering::Relaxed)
         {
             self.accept_after = 0;
-            let _ = self.shared.sets.listen(&self.shared.listeners);
+            self.shared.sets.listen(&self.shared.listeners);
         }
         if now - self.last_sweep < 500_000_000 {
             return false;
@@ -249,17 +289,19 @@ impl Serving {
         loop {
             let step = match conn.phase {
                 Phase::Reading => self.read_on(conn),
-                Phase::Writing { keep } => match conn.flush() {
-                    Ok(true) if keep => {
-                        conn.phase = Phase::Reading;
-                        conn.deadline = now() + self.shared.options.keepalive;
-                        continue;
-                    }
-                    Ok(true) | Err(_) => Some((conn, Step::Close)),
-                    Ok(false) => {
-                        conn.deadline = now() + WRITE_LIMIT_NS;
-                        Some((conn, Step::Park))
-                    }
+                Phase::Writing { then } => match self.write_on(&mut conn) {
+                    Ok(true) => match then {
+                        Then::Keep => {
+                            conn.phase = Phase::Reading;
+                            conn.deadline = now() + self.shared.options.keepalive;
+                            continue;
+                        }
+                        Then::LetGo => return self.let_go(conn),
+                        Then::Linger => Some((conn, Step::Linger)),
+                        Then::Close => Some((conn, Step::Close)),
+                    },
+                    Err(_) => Some((conn, Step::Close)),
+                    Ok(false) => Some((conn, Step::Park)),
                 },
                 // Read to the end also after a hang-up: a close with input unread is a reset.
                 Phase::Lingering { .. } => {
@@ -273,6 +315,7 @@ impl Serving {
                     None => return,
                     Some(again) => conn = again,
                 },
+                Step::Yield => return self.shared.table.push(held),
                 Step::Linger => {
                     conn = held;
                     conn.finish_sending();
@@ -287,33 +330,40 @@ impl Serving {
     /// Reads and serves requests until the connection has to wait. `None`: it is no longer the engine's.
     fn read_on(&mut self, mut conn: Box<Conn>) -> Option<(Box<Conn>, Step)> {
         let mut window = Window::take(&mut conn, &mut self.buffer);
+        let turn_ends = now() + TURN_NS;
         let step = loop {
             match self.next_request(&mut conn, &mut window) {
                 Step::Run(ready) => match self.serve_one(conn, &mut window, ready) {
                     (back, After::Keep) => {
                         conn = back;
                         if !conn.out.is_empty() {
-                            conn.phase = Phase::Writing { keep: true };
-                            conn.deadline = now() + WRITE_LIMIT_NS;
+                            break self.after_sending(&mut conn, Then::Keep);
+                        }
+                        let now = now();
+                        conn.deadline = now + self.shared.options.keepalive;
+                        // A short read means that the socket was empty: the next bytes make an event of their own.
+                        if window.is_empty() && !conn.hangup && !conn.more {
                             break Step::Park;
                         }
-                        conn.deadline = now() + self.shared.options.keepalive;
-                        // A short read means that the socket was empty: the next bytes make an event of their own.
-                        if window.is_empty() && !conn.hangup {
-                            break Step::Park;
+                        if now >= turn_ends || self.shared.quits() || self.shared.condemned.load(Ordering::Relaxed) {
+                            break Step::Yield;
                         }
                     }
                     (back, After::Linger) => {
                         conn = back;
-                        break self.after_sending(&mut conn, Step::Linger);
+                        break self.after_sending(&mut conn, Then::Linger);
                     }
                     (back, After::Close) => {
                         conn = back;
-                        break self.after_sending(&mut conn, Step::Close);
+                        break self.after_sending(&mut conn, Then::Close);
                     }
                     (back, After::Taken) => {
+                        conn = back;
+                        if !conn.out.is_empty() {
+                            break self.after_sending(&mut conn, Then::LetGo);
+                        }
                         window.give_back(&mut None, &mut self.buffer);
-                        self.let_go(back);
+                        self.let_go(conn);
                         return None;
                     }
                 },
@@ -324,11 +374,25 @@ impl Serving {
         Some((conn, step))
     }
 
-    fn after_sending(&self, conn: &mut Conn, step: Step) -> Step {
-        if conn.out.is_empty() {
-            return step;
+    fn write_on(&mut self, conn: &mut Conn) -> std::io::Result<bool> {
+        let before = conn.out.taken;
+        let done = conn.flush();
+        if conn.out.taken != before {
+            conn.deadline = now() + WRITE_LIMIT_NS;
         }
-        conn.phase = Phase::Writing { keep: false };
+        let spent = conn.out.take_spent();
+        if !spent.is_empty() {
+            Python::attach(|_| drop(spent));
+        }
+        done
+    }
+
+    /// What is left of a response goes when the client takes it.
+    fn after_sending(&self, conn: &mut Conn, then: Then) -> Step {
+        if conn.out.is_empty() {
+            return if then == Then::Linger { Step::Linger } else { Step::Close };
+        }
+        conn.phase = Phase::Writing { then };
         conn.deadline = now() + WRITE_LIMIT_NS;
         Step::Park
     }
@@ -362,7 +426,7 @@ impl Serving {
                         }
                     }
                 }
-                Event::Data(_) if conn.body.len() < BODY_LIMIT => {}
+                Event::Data(_) if conn.body.len() < BODY_LIMIT && self.has_room(conn) => {}
                 Event::Data(_) | Event::End => {
                     let complete = matches!(event, Event::End);
                     let head = match conn.head.take() {
@@ -401,16 +465,33 @@ impl Serving {
         }
     }
 
+    /// Whether the worker may keep more of requests' bodies.
+    fn has_room(&self, conn: &Conn) -> bool {
+        let others = self.shared.bodies.load(Ordering::Relaxed) - conn.charged;
+        others + conn.body.len() <= BODIES_LIMIT
+    }
+
+    /// Counts what a connection keeps of a body, as of now.
+    fn charge(&self, conn: &mut Conn) {
+        let bodies = &self.shared.bodies;
+        if conn.body.len() != conn.charged {
+            bodies.fetch_add(conn.body.len(), Ordering::Relaxed);
+            bodies.fetch_sub(conn.charged, Ordering::Relaxed);
+            conn.charged = conn.body.len();
+        }
+    }
+
     /// Answers a request that cannot be understood; nothing after it on the connection is looked at.
     fn refuse(&self, conn: &mut Conn, error: &HttpError) -> Step {
         let peer = conn.peer.map(|peer| peer.ip().to_string()).unwrap_or_default();
         self.warn(&format!("Invalid request from ip={peer}: {error}"));
         let page = rgunicorn_http::error_response(error.status(), error.reason(), &error.to_string());
-        if conn.send(&[&page]).is_err() { Step::Close } else { Step::Linger }
+        if conn.send(&[&page]).is_err() { Step::Close } else { self.after_sending(conn, Then::Linger) }
     }
 
     fn serve_one(&mut self, mut conn: Box<Conn>, window: &mut Window, ready: Ready) -> (Box<Conn>, After) {
         let body = std::mem::take(&mut conn.body);
+        self.charge(&mut conn);
         conn.begun = false;
         if !ready.complete {
             // The rest of the body goes on from here.
@@ -421,13 +502,13 @@ impl Serving {
             Head::InBuffer { start, end } => &window.data[*start..*end],
             Head::Copied(bytes) => bytes,
         };
-        let keep_alive =
-            self.shared.options.keepalive > 0 && !self.shared.retire.load(Ordering::Relaxed) && !conn.hangup;
+        let keep_alive = self.shared.options.keepalive > 0 && !self.shared.retire.load(Ordering::Relaxed);
         let more = ready.complete && !window.is_empty();
         let mut request = Request { bytes, body, complete: ready.complete, keep_alive };
         self.shared.current.store(conn.raw_fd(), Ordering::Relaxed);
         let (mut conn, mut after) = self.gateway.run(conn, &mut request);
         self.shared.current.store(-1, Ordering::Relaxed);
+        self.look_at_max_requests();
         if after == After::Close && more {
             // It has sent more than this: a plain close would turn into a reset, which can destroy the answer.
             after = After::Linger;
@@ -442,6 +523,7 @@ impl Serving {
 
     /// Lets a connection wait. Returns it if there is something to do at once.
     fn park(&mut self, mut conn: Box<Conn>) -> Option<Box<Conn>> {
+        self.charge(&mut conn);
         if conn.token.is_none() {
             let token = self.shared.table.admit();
             conn.token = Some(token);
@@ -460,6 +542,8 @@ impl Serving {
     }
 
     fn close(&mut self, mut conn: Box<Conn>) {
+        conn.body = Vec::new();
+        self.charge(&mut conn);
         let forked = self.shared.forked.load(Ordering::Relaxed);
         if let Some(token) = conn.token {
             if forked {
@@ -482,14 +566,11 @@ impl Serving {
         self.closed(conn.take_objects());
     }
 
-    fn closed(&mut self, objects: Vec<Py<PyAny>>) {
+    fn closed(&mut self, objects: Garbage) {
         let open = self.shared.table.closed();
         self.shared.pulse.slot.count_connection(0, open as u64);
         if !objects.is_empty() {
             Python::attach(|_| drop(objects));
-        }
-        if open + 1 >= self.shared.options.worker_connections {
-            self.last_sweep = 0;
         }
     }
 }

@@ -42,8 +42,8 @@ enum Place {
 pub enum Work {
     /// A connection in the table has an event.
     Token(u64),
-    /// A new connection that has not waited yet.
-    Fresh(Box<Conn>),
+    /// One that is in nobody's hands: new, or with more requests read than it was its turn for.
+    Held(Box<Conn>),
 }
 
 impl Table {
@@ -85,9 +85,14 @@ impl Table {
         true
     }
 
-    /// Puts a new connection before the others: its accept was this thread's to take.
-    pub fn push_fresh(&self, conn: Box<Conn>) {
-        self.lock().ready.push_front(Work::Fresh(conn));
+    /// Puts a connection to the end of the ready list.
+    pub fn push(&self, conn: Box<Conn>) {
+        self.lock().ready.push_back(Work::Held(conn));
+    }
+
+    /// How many are ready.
+    pub fn ready(&self) -> usize {
+        self.lock().ready.len()
     }
 
     /// The next ready connection, now the caller's.
@@ -95,7 +100,7 @@ impl Table {
         let mut inner = self.lock();
         loop {
             match inner.ready.pop_front()? {
-                Work::Fresh(conn) => return Some(conn),
+                Work::Held(conn) => return Some(conn),
                 Work::Token(token) => {
                     if let Some(conn) = inner.take(token) {
                         return Some(conn);
@@ -148,7 +153,7 @@ impl Table {
         let mut inner = self.lock();
         let mut all: Vec<Box<Conn>> = Vec::new();
         for work in std::mem::take(&mut inner.ready) {
-            if let Work::Fresh(conn) = work {
+            if let Work::Held(conn) = work {
                 all.push(conn);
             }
         }
@@ -171,7 +176,7 @@ impl Table {
             _ => None,
         });
         let fresh = inner.ready.iter().filter_map(|work| match work {
-            Work::Fresh(conn) => Some(conn.raw_fd()),
+            Work::Held(conn) => Some(conn.raw_fd()),
             Work::Token(_) => None,
         });
         waiting.chain(fresh).collect()

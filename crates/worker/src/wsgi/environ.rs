@@ -2,18 +2,26 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::BuildHasher;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use rgunicorn_http::{Head, Name, Version, percent_decode_into};
 use rustc_hash::FxBuildHasher;
 
-use super::ffi::{get, latin1, set};
+use super::ffi::{append_latin1, get, latin1, set};
 use super::{ListenerInfo, PeerObjects, Rules};
 use crate::engine::Conn;
 
-/// Names of request fields kept with their environ key. Clients invent names: what comes after that many is not kept.
-const KEPT_NAMES: usize = 512;
+/// Places for names of request fields that are not well known, kept with their environ key. Clients invent names: each
+/// has one place only, where it drives out the one before it, and none is interned (what is interned stays for ever).
+const KEPT_NAMES: usize = 256;
+/// Longer names are not kept.
+const KEPT_LENGTH: usize = 64;
+
+/// A name with its key.
+type Kept = (Box<[u8]>, Py<PyString>);
 
 /// The keys, made once.
 pub struct Keys {
@@ -44,7 +52,7 @@ pub struct Keys {
     methods: Vec<(&'static [u8], Py<PyString>)>,
     /// By [`Name`].
     known: Vec<Option<Py<PyString>>>,
-    fields: HashMap<Vec<u8>, Py<PyString>, FxBuildHasher>,
+    others: Vec<Option<Kept>>,
     /// Bytes of the last request's path that were its script name.
     pub script_name_length: usize,
 }
@@ -128,24 +136,25 @@ impl Keys {
             root: key("/"),
             methods: methods.iter().map(|method| (method.as_bytes(), key(method))).collect(),
             known: known_keys(py),
-            fields: HashMap::default(),
+            others: std::iter::repeat_with(|| None).take(KEPT_NAMES).collect(),
             script_name_length: 0,
         }
     }
 
     /// The environ key of a request field.
-    fn field(&mut self, py: Python<'_>, known: Name, name: &[u8]) -> PyResult<Py<PyString>> {
+    fn field(&mut self, py: Python<'_>, known: Name, name: &[u8]) -> Py<PyString> {
         if let Some(key) = self.known.get(known as usize).and_then(Option::as_ref) {
-            return Ok(key.clone_ref(py));
+            return key.clone_ref(py);
         }
-        if let Some(key) = self.fields.get(name) {
-            return Ok(key.clone_ref(py));
+        let make = || PyString::new(py, &environ_name(name)).unbind();
+        if name.len() > KEPT_LENGTH {
+            return make();
         }
-        let key = PyString::intern(py, &environ_name(name)).unbind();
-        if self.fields.len() < KEPT_NAMES {
-            self.fields.insert(name.to_vec(), key.clone_ref(py));
+        let place = &mut self.others[FxBuildHasher.hash_one(name) as usize % KEPT_NAMES];
+        match place {
+            Some((kept, key)) if **kept == *name => key.clone_ref(py),
+            _ => place.insert((name.into(), make())).1.clone_ref(py),
         }
-        Ok(key)
     }
 
     /// Fills the environ of one request. `wsgi.input`, `wsgi.early_hints` and `gunicorn.socket` are the caller's.
@@ -161,16 +170,14 @@ impl Keys {
         let mut script_name: Cow<'_, [u8]> = Cow::Borrowed(&rules.script_name);
         let mut scheme = None;
         let mut host: &[u8] = b"";
+        let mut repeated = Vec::new();
         for field in &parts.head.fields {
             let (name, value) = (parts.head.text(field.name, parts.bytes), parts.head.text(field.value, parts.bytes));
-            let key = self.field(py, field.known, name)?;
-            let text = latin1(py, value)?;
-            match get(environ, &key) {
-                None => set(environ, &key, text.as_any())?,
-                Some(earlier) => {
-                    let joined = earlier.call_method1("__add__", (",",))?.call_method1("__add__", (text,))?;
-                    set(environ, &key, &joined)?;
-                }
+            let key = self.field(py, field.known, name);
+            if get(environ, &key).is_none() {
+                set(environ, &key, latin1(py, value)?.as_any())?;
+            } else {
+                repeated.push((name, value));
             }
             if parts.trusted {
                 if let Some(secure) = rules.scheme_of(name, value) {
@@ -185,6 +192,9 @@ impl Keys {
             if listener.unix && name.eq_ignore_ascii_case(b"host") {
                 host = value;
             }
+        }
+        if !repeated.is_empty() {
+            join(environ, &repeated)?;
         }
         let secure = scheme.unwrap_or(false);
         if secure {
@@ -262,6 +272,30 @@ impl Keys {
         set(environ, &self.server_name, latin1(py, name)?.as_any())?;
         set(environ, &self.server_port, latin1(py, port)?.as_any())
     }
+}
+
+/// Fields that came again: their values follow the first one's, after commas (RFC 3875, 4.1.18).
+fn join(environ: &Bound<'_, PyDict>, repeated: &[(&[u8], &[u8])]) -> PyResult<()> {
+    let mut joined: HashMap<String, Vec<u8>, FxBuildHasher> = HashMap::default();
+    for (name, value) in repeated {
+        let key = environ_name(name);
+        let text = match joined.entry(key) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let mut text = Vec::new();
+                if let Some(first) = environ.get_item(entry.key())? {
+                    append_latin1(first.cast::<PyString>()?, &mut text)?;
+                }
+                entry.insert(text)
+            }
+        };
+        text.push(b',');
+        text.extend_from_slice(value);
+    }
+    for (key, text) in joined {
+        environ.set_item(key, latin1(environ.py(), &text)?)?;
+    }
+    Ok(())
 }
 
 /// `Content-Type` is `CONTENT_TYPE`, `X-Y` is `HTTP_X_Y` (RFC 3875, 4.1.18). Only two names lose the `HTTP_`, and not their

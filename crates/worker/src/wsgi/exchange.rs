@@ -2,11 +2,12 @@
 //! `wsgi.input`, `wsgi.early_hints`. No Python in here: callers detach around what sends or waits.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use nix::poll::PollFlags;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use pyo3::pybacked::PyBackedBytes;
 use rgunicorn_http::response::{BodyPlan, chunk_head, plan};
 use rgunicorn_http::{Error as HttpError, Event, Version};
 use rgunicorn_wire::scoreboard::Slot;
@@ -14,8 +15,12 @@ use rgunicorn_wire::scoreboard::Slot;
 use crate::engine::{Conn, InFlight, OUT_LIMIT, Read};
 use crate::sys::now;
 
-/// How long a client may take without a byte moving, while the app's thread waits for it.
+/// How long a client may take without a byte moving, while a thread waits for it; and how long it may be slow.
 const CLIENT_STALL_NS: u64 = 60_000_000_000;
+/// Bytes a second that a client has to reach on average, once a thread has waited for it that long.
+const CLIENT_RATE: u64 = 256;
+/// A waiting thread comes back this often (ms), so that its caller can run signal handlers.
+const WAIT_MS: u16 = 1000;
 
 /// What the whole worker shares with its exchanges.
 #[derive(Debug, Clone)]
@@ -28,22 +33,64 @@ pub struct Pulse {
     pub waits: Arc<AtomicBool>,
     /// The head that the sentinel may replace by a 504.
     pub in_flight: Arc<InFlight>,
+    /// The worker leaves now: nobody waits any more.
+    pub quit: Arc<AtomicBool>,
+    /// This process is a child that the app forked.
+    pub child: Arc<AtomicBool>,
 }
 
 impl Pulse {
+    /// A child that the app forked came back out of the app's code: the request, its log line and what it counts are its
+    /// parent's.
+    pub fn leave_if_child(&self) {
+        if self.child.load(Ordering::Relaxed) {
+            crate::sys::exit_now(0);
+        }
+    }
+
     /// Something moved.
     pub fn beat(&self) {
         self.progress.store(now(), Ordering::Relaxed);
     }
 
-    fn wait_for_client<T>(&self, wait: impl FnOnce() -> T) -> T {
+    /// Waits for the client, a second at most or until a signal comes; returns the nanoseconds. The descriptor's
+    /// connection may be over by then, and another one have its number: then this wakes too early, or late by a second.
+    fn wait_for_client(&self, fd: RawFd, flags: PollFlags) -> u64 {
+        let began = now();
         self.waits.store(true, Ordering::Relaxed);
-        self.slot.touch(0, now(), true);
-        let result = wait();
-        self.progress.store(now(), Ordering::Relaxed);
+        self.slot.touch(0, began, true);
+        let _ = poll(&mut [PollFd::new(crate::sys::borrow(fd), flags)], PollTimeout::from(WAIT_MS));
+        let ended = now();
+        self.progress.store(ended, Ordering::Relaxed);
         self.waits.store(false, Ordering::Relaxed);
-        self.slot.touch(0, now(), false);
-        result
+        self.slot.touch(0, ended, false);
+        ended - began
+    }
+}
+
+/// The patience that a client has left with a thread that waits for it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Patience {
+    /// Nanoseconds waited in all.
+    waited: u64,
+    /// Of those, since a byte moved.
+    stalled: u64,
+    /// Bytes that moved.
+    bytes: u64,
+}
+
+impl Patience {
+    fn moved(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+        self.stalled = 0;
+    }
+
+    /// After a wait of so many nanoseconds: whether it is at its end.
+    fn spent(&mut self, waited: u64) -> bool {
+        self.waited += waited;
+        self.stalled += waited;
+        let slow = self.bytes < self.waited / 1_000_000_000 * CLIENT_RATE;
+        self.stalled > CLIENT_STALL_NS || self.waited > CLIENT_STALL_NS && slow
     }
 }
 
@@ -93,6 +140,8 @@ pub struct State {
     pub stage: Stage,
     /// What the app said.
     pub app: AppHead,
+    /// The memory for the next one.
+    pub spare: AppHead,
     /// The request's version.
     pub version: Version,
     /// The request is a HEAD.
@@ -109,12 +158,17 @@ pub struct State {
     pub sent: u64,
     /// The client is gone or got a 504: nothing more is sent.
     pub dead: bool,
+    /// The client has broken the connection off.
+    pub gone: bool,
     /// What was wrong with the request's body, if the app found out while reading it.
     pub bad_body: Option<HttpError>,
     /// Counts requests: what the app kept of an earlier one must not reach this one.
     pub turn: u64,
     /// The scratch for heads.
     pub scratch: Vec<u8>,
+    /// With the sender of the body, and with the reader of the response.
+    reading: Patience,
+    writing: Patience,
 }
 
 /// See the module's head.
@@ -159,6 +213,7 @@ impl Exchange {
             conn: None,
             stage: Stage::Unset,
             app: AppHead::default(),
+            spare: AppHead::default(),
             version: Version::Http11,
             is_head: false,
             keep_alive: false,
@@ -167,14 +222,17 @@ impl Exchange {
             left: 0,
             sent: 0,
             dead: true,
+            gone: false,
             bad_body: None,
             turn: 0,
             scratch: Vec::new(),
+            reading: Patience::default(),
+            writing: Patience::default(),
         };
         Exchange { state: Mutex::new(state), pulse, lines }
     }
 
-    /// The state; held for moments only, and over waits for the client only by a detached caller.
+    /// The state; held for moments only, never over a wait.
     pub fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -192,9 +250,17 @@ impl Exchange {
         state.left = 0;
         state.sent = 0;
         state.dead = false;
+        state.gone = false;
         state.bad_body = None;
+        state.reading = Patience::default();
+        state.writing = Patience::default();
         state.turn += 1;
         state.turn
+    }
+
+    /// Whether the worker has to leave now.
+    pub fn leaves(&self) -> bool {
+        self.pulse.quit.load(Ordering::Relaxed)
     }
 
     /// Hands over the connection.
@@ -202,8 +268,9 @@ impl Exchange {
         self.lock().conn = Some(conn);
     }
 
-    /// Sends a piece of the body, and the head before the first one. Detached callers only: it may wait for the client.
-    pub fn write(&self, data: &[u8]) {
+    /// Sends a piece of the body, and the head before the first one. What the client does not take at once is kept. True:
+    /// that is more than should be, see [`Exchange::wait_for_room`].
+    pub fn write(&self, data: &[u8]) -> bool {
         let mut state = self.lock();
         let state = &mut *state;
         let mut head = std::mem::take(&mut state.scratch);
@@ -222,9 +289,9 @@ impl Exchange {
             };
             state.dead |= result.is_err();
             self.pulse.beat();
-            self.make_room(state);
         }
         state.scratch = head;
+        state.conn.as_ref().is_some_and(|conn| !state.dead && conn.out.buffered > OUT_LIMIT)
     }
 
     /// Prepares the whole response into `out` (head and framed body); the caller sends it.
@@ -232,6 +299,21 @@ impl Exchange {
     pub fn whole_head(&self, state: &mut State, out: &mut Vec<u8>, length: u64) -> bool {
         self.head(state, out, Some(length));
         !state.dead
+    }
+
+    /// Sends a whole response with a big body, of which the connection keeps what the client does not take at once. What
+    /// comes back is to be dropped attached.
+    pub fn send_object(&self, head: &[u8], body: PyBackedBytes, length: usize) -> Option<PyBackedBytes> {
+        let mut state = self.lock();
+        let Some(conn) = state.conn.as_mut() else { return Some(body) };
+        match conn.send_object(head, body, length) {
+            Ok(back) => back,
+            Err(back) => {
+                state.dead = true;
+                state.gone = true;
+                Some(back)
+            }
+        }
     }
 
     /// Sends a file's part as the rest of the body.
@@ -270,7 +352,7 @@ impl Exchange {
 
     /// Ends the response: sends the head if nothing did, and the last chunk.
     pub fn finish(&self) {
-        self.write(b"");
+        let _ = self.write(b"");
         let mut state = self.lock();
         if !state.dead && matches!(state.plan, BodyPlan::Chunked) {
             let result = state.send(&[b"0\r\n\r\n"]);
@@ -331,38 +413,87 @@ impl Exchange {
         state.stage = Stage::Sent;
     }
 
-    /// Waits until less than [`OUT_LIMIT`] is kept for the client.
-    fn make_room(&self, state: &mut State) {
-        let dead = match state.conn.as_mut() {
-            Some(conn) if conn.out.buffered > OUT_LIMIT => self.pulse.wait_for_client(|| drain(conn)).is_err(),
-            _ => false,
+    /// Waits for the client to take some of what is kept for it, a second at most. True: it is still too much. Detached
+    /// callers only.
+    pub fn wait_for_room(&self, turn: u64) -> bool {
+        let fd = {
+            let mut state = self.lock();
+            let state = &mut *state;
+            let Some(conn) = state.conn.as_mut().filter(|_| !state.dead && state.turn == turn) else { return false };
+            let before = conn.out.buffered;
+            let failed = conn.flush().is_err() || self.pulse.quit.load(Ordering::Relaxed);
+            if conn.out.buffered < before {
+                state.writing.moved(before - conn.out.buffered);
+            }
+            if failed || conn.out.buffered <= OUT_LIMIT / 2 {
+                state.dead |= failed;
+                return false;
+            }
+            conn.raw_fd()
         };
-        state.dead |= dead;
+        let waited = self.pulse.wait_for_client(fd, PollFlags::POLLOUT);
+        let mut state = self.lock();
+        let spent = state.turn == turn && state.writing.spent(waited);
+        state.dead |= spent;
+        !state.dead
     }
 
-    /// Reads more of the body of the request of this turn into `body`, waiting for the client. False: it has ended.
-    /// Detached callers only.
-    pub fn read_body(&self, turn: u64, body: &mut Vec<u8>) -> Result<bool, BodyError> {
-        let mut state = self.lock();
-        let state = &mut *state;
-        if !state.body_open || state.turn != turn {
-            return Ok(false);
+    /// Reads more of the body of the request of this turn into `body`; if nothing is there, waits for it, a second at
+    /// most. Detached callers only.
+    pub fn read_body(&self, turn: u64, body: &mut Vec<u8>) -> Result<Piece, BodyError> {
+        let (result, fd) = {
+            let mut state = self.lock();
+            let state = &mut *state;
+            if !state.body_open || state.turn != turn {
+                return Ok(Piece::End);
+            }
+            let Some(conn) = state.conn.as_mut() else { return Ok(Piece::End) };
+            let before = body.len();
+            let result = read_piece(conn, body);
+            state.reading.moved(body.len() - before);
+            (self.end_body(state, result), state.conn.as_ref().map_or(-1, |conn| conn.raw_fd()))
+        };
+        if !matches!(result, Ok(Piece::Nothing)) {
+            return result;
         }
-        let Some(conn) = state.conn.as_mut() else { return Ok(false) };
-        let more = self.pulse.wait_for_client(|| read_piece(conn, body));
-        match &more {
-            Ok(true) => {}
-            Ok(false) => state.body_open = false,
+        let waited = self.pulse.wait_for_client(fd, PollFlags::POLLIN);
+        let mut state = self.lock();
+        if state.turn == turn && state.reading.spent(waited) {
+            return self.end_body(&mut state, Err(BodyError::Stalled));
+        }
+        if self.pulse.quit.load(Ordering::Relaxed) {
+            return self.end_body(&mut state, Err(BodyError::Leaving));
+        }
+        result
+    }
+
+    fn end_body(&self, state: &mut State, result: Result<Piece, BodyError>) -> Result<Piece, BodyError> {
+        match &result {
+            Ok(Piece::Some | Piece::Nothing) => {}
+            Ok(Piece::End) => state.body_open = false,
             Err(error) => {
                 state.body_open = false;
                 state.keep_alive = false;
-                if let BodyError::Invalid(error) = error {
-                    state.bad_body = Some(error.clone());
+                match error {
+                    BodyError::Invalid(error) => state.bad_body = Some(error.clone()),
+                    BodyError::Gone => state.gone = true,
+                    BodyError::Stalled | BodyError::Leaving => {}
                 }
             }
         }
-        more
+        result
     }
+}
+
+/// What came of reading a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Piece {
+    /// Some more of it.
+    Some,
+    /// Nothing yet.
+    Nothing,
+    /// It has ended.
+    End,
 }
 
 /// Why a request's body cannot be read to its end.
@@ -372,16 +503,18 @@ pub enum BodyError {
     Invalid(HttpError),
     /// The client closed the connection within it.
     Gone,
-    /// The client sends nothing any more.
+    /// The client sends nothing any more, or too slowly.
     Stalled,
+    /// The worker has to leave now.
+    Leaving,
 }
 
 impl State {
     fn send(&mut self, pieces: &[&[u8]]) -> io::Result<()> {
-        match self.conn.as_mut() {
-            Some(conn) => conn.send(pieces),
-            None => Err(io::Error::other("the response is over")),
-        }
+        let Some(conn) = self.conn.as_mut() else { return Err(io::Error::other("the response is over")) };
+        let sent = conn.send(pieces);
+        self.gone |= sent.is_err();
+        sent
     }
 
     /// What may be sent of a body piece.
@@ -425,46 +558,32 @@ impl State {
     }
 }
 
-fn drain(conn: &mut Conn) -> io::Result<()> {
-    let mut moved = now();
-    let mut last = conn.out.buffered;
-    while conn.out.buffered > OUT_LIMIT / 2 {
-        conn.flush()?;
-        let now = now();
-        if conn.out.buffered != last {
-            last = conn.out.buffered;
-            moved = now;
-        } else if now - moved > CLIENT_STALL_NS {
-            return Err(io::Error::other("the client takes no data"));
-        }
-        conn.wait(PollFlags::POLLOUT, 1000);
-    }
-    Ok(())
-}
-
-fn read_piece(conn: &mut Conn, body: &mut Vec<u8>) -> Result<bool, BodyError> {
-    let began = now();
+/// Reads what is there of a body.
+fn read_piece(conn: &mut Conn, body: &mut Vec<u8>) -> Result<Piece, BodyError> {
     let before = body.len();
     let mut piece = [0u8; 65536];
     loop {
-        let (consumed, event) = conn.decoder.advance(&conn.input).map_err(BodyError::Invalid)?;
-        if let Event::Data(span) = event {
-            body.extend_from_slice(span.of(&conn.input));
-        }
-        conn.input.drain(..consumed);
+        let mut at = 0;
+        let event = loop {
+            let (consumed, event) = conn.decoder.advance(&conn.input[at..]).map_err(BodyError::Invalid)?;
+            if let Event::Data(span) = event {
+                body.extend_from_slice(span.of(&conn.input[at..]));
+            }
+            at += consumed;
+            if !matches!(event, Event::Data(_)) {
+                break event;
+            }
+        };
+        conn.input.drain(..at);
         match event {
-            Event::End | Event::Head => return Ok(false),
-            Event::Data(_) => continue,
-            Event::NeedMore if body.len() > before => return Ok(true),
-            Event::NeedMore => {}
+            Event::End | Event::Head => return Ok(Piece::End),
+            _ if body.len() > before => return Ok(Piece::Some),
+            _ => {}
         }
         match conn.read(&mut piece) {
             Read::Bytes(length) => conn.input.extend_from_slice(&piece[..length]),
             Read::End => return Err(BodyError::Gone),
-            Read::Empty if now() - began > CLIENT_STALL_NS => return Err(BodyError::Stalled),
-            Read::Empty => {
-                conn.wait(PollFlags::POLLIN, 1000);
-            }
+            Read::Empty => return Ok(Piece::Nothing),
         }
     }
 }

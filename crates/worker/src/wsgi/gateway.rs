@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use pyo3::exceptions::{PyOSError, PyStopIteration};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
 use super::environ::{Keys, Refused, RequestParts};
 use super::exchange::{Exchange, Pulse, ServerLines, Stage};
 use super::hooks::{AccessWatch, Snapshot};
 use super::objects::{EarlyHints, LazySocket, StartResponse};
 use super::{After, FileWrapper, Input, ListenerInfo, PeerObjects, Request, Rules, ffi};
-use crate::access_log::{AccessLog, Record};
+use crate::access_log::{AccessLog, Changed, EnvKey, Record};
 use crate::engine::Conn;
 use crate::sys::now;
 
@@ -38,6 +38,9 @@ pub struct Gateway {
     pub(super) after: bool,
     pub(super) served: u64,
     pub(super) out: Vec<u8>,
+    /// What of the environ goes into access lines, with what was there before the app was called.
+    logged: Vec<(EnvKey, Py<PyString>, Option<Py<PyAny>>)>,
+    changed: Changed,
 }
 
 /// What a gateway is made from.
@@ -88,7 +91,11 @@ impl Gateway {
         let exchange = Arc::new(Exchange::new(setup.pulse, setup.lines));
         let start_response = Py::new(py, StartResponse::new(py, &exchange)?)?;
         let early_hints = Py::new(py, EarlyHints::new(&exchange))?;
+        let logged = setup.access.as_ref().map(AccessLog::wants).unwrap_or_default();
+        let intern = |key: EnvKey| (key, PyString::intern(py, EnvKey::NAMES[key as usize]).unbind(), None);
         Ok(Gateway {
+            logged: logged.into_iter().map(intern).collect(),
+            changed: Changed::default(),
             app: setup.app,
             bridge: setup.bridge,
             templates: setup.templates,
@@ -121,6 +128,7 @@ impl Gateway {
         pulse.slot.begin(0, started, method, target);
         pulse.progress.store(started, std::sync::atomic::Ordering::Relaxed);
         pulse.in_flight.begin(conn.raw_fd());
+        self.changed = Changed::default();
         let (version, is_head) = (head.version, method == b"HEAD");
         let keep_alive = request.keep_alive && head.keep_alive;
         let turn = self.exchange.begin(version, is_head, keep_alive, !request.complete);
@@ -165,10 +173,13 @@ impl Gateway {
                 return Called::Failed;
             }
         };
+        self.note_environ(&environ);
         let result = ffi::call2(self.app.bind(py), environ.as_any(), self.start_response.bind(py).as_any());
+        self.exchange.pulse.leave_if_child();
         let (body, sent) = match result {
             Ok(body) => {
                 let sent = self.respond(py, &body);
+                self.exchange.pulse.leave_if_child();
                 (Some(body), sent)
             }
             Err(error) => (None, Err(error)),
@@ -185,6 +196,7 @@ impl Gateway {
         } else {
             None
         };
+        self.note_changes(&environ, self.before);
         if let Some(body) = &body {
             self.close(py, body);
         }
@@ -193,11 +205,37 @@ impl Gateway {
             self.note(py, told);
         }
         drop((body, response));
+        self.exchange.pulse.leave_if_child();
         self.renew(py, environ);
         if matches!(called, Called::Whole) && self.exchange.lock().dead {
             called = Called::Done;
         }
         called
+    }
+
+    /// Before the app is called. References are held, so that nothing new can be where something old was.
+    fn note_environ(&mut self, environ: &Bound<'_, PyDict>) {
+        if !self.python_access {
+            for (_, key, value) in &mut self.logged {
+                *value = ffi::get(environ, key).map(Bound::unbind);
+            }
+        }
+    }
+
+    /// Afterwards: the access line shows what middleware has put in (a proxy's client, a rewritten path). `all`: a hook had
+    /// the request before the app.
+    fn note_changes(&mut self, environ: &Bound<'_, PyDict>, all: bool) {
+        if self.python_access {
+            return;
+        }
+        let text =
+            |value: Bound<'_, PyAny>| value.str().map_or_else(|_| "?".to_owned(), |s| s.to_string_lossy().into());
+        for (key, name, before) in &mut self.logged {
+            let now = ffi::get(environ, name);
+            let before = before.take();
+            let same = !all && before.as_ref().map(Py::as_ptr) == now.as_ref().map(Bound::as_ptr);
+            self.changed[*key as usize] = (!same).then(|| now.map(text));
+        }
     }
 
     /// Builds the environ and hands the connection to the exchange.
@@ -267,6 +305,7 @@ impl Gateway {
             self.note(py, told);
             return;
         }
+        let gone = self.exchange.lock().gone;
         let text = {
             let state = self.exchange.lock();
             let conn = slot.as_ref().or(state.conn.as_ref());
@@ -277,7 +316,8 @@ impl Gateway {
             })
         };
         let (method, target) = text.unwrap_or_default();
-        let told = self.bridge.bind(py).call_method1("request_failed", (method, target, with_traceback(py, error)));
+        let told =
+            self.bridge.bind(py).call_method1("request_failed", (method, target, with_traceback(py, error), gone));
         self.note(py, told);
     }
 
@@ -378,7 +418,7 @@ impl Gateway {
             After::Taken
         } else if state.keep_alive && !state.dead && !timed_out {
             After::Keep
-        } else if state.body_open || timed_out {
+        } else if state.body_open || state.bad_body.is_some() || timed_out {
             After::Linger
         } else {
             After::Close
@@ -401,6 +441,7 @@ impl Gateway {
             script_name: self.keys.script_name_length,
             sent: state.sent,
             took,
+            changed: &self.changed,
         });
     }
 

@@ -6,7 +6,7 @@ use pyo3::exceptions::{PyConnectionResetError, PyOSError, PyStopIteration, PyTim
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
-use super::exchange::{BodyError, Exchange};
+use super::exchange::{BodyError, Exchange, Piece};
 
 /// See the module's head. What is buffered already costs no system call; the rest comes from the connection.
 #[pyclass(frozen, module = "rgunicorn._rgunicorn")]
@@ -34,30 +34,30 @@ impl Input {
         self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads until `enough` says so or the body ends.
-    fn fill(&self, py: Python<'_>, enough: impl Fn(&[u8]) -> bool) -> PyResult<()> {
+    /// Reads until `enough` says so or the body ends. Comes back to Python at least once a second, for its signal handlers.
+    fn fill(&self, py: Python<'_>, mut enough: impl FnMut(&[u8]) -> bool) -> PyResult<()> {
         loop {
-            let mut buffer = self.lock();
-            if buffer.ended || enough(&buffer.data[buffer.at..]) {
-                return Ok(());
-            }
-            let Some((stream, turn)) = &self.stream else { return Ok(()) };
-            if buffer.at > 0 {
+            {
+                let mut buffer = self.lock();
+                if enough(&buffer.data[buffer.at..]) || buffer.ended {
+                    return Ok(());
+                }
                 let at = std::mem::take(&mut buffer.at);
                 buffer.data.drain(..at);
             }
-            let mut data = std::mem::take(&mut buffer.data);
-            drop(buffer);
-            let more = py.detach(|| stream.read_body(*turn, &mut data));
-            let mut buffer = self.lock();
-            buffer.data = data;
+            let Some((stream, turn)) = &self.stream else { return Ok(()) };
+            let more = py.detach(|| {
+                let mut piece = Vec::new();
+                let more = stream.read_body(*turn, &mut piece);
+                let mut buffer = self.lock();
+                buffer.data.append(&mut piece);
+                buffer.ended |= matches!(more, Ok(Piece::End) | Err(_));
+                more
+            });
             match more {
-                Ok(true) => {}
-                Ok(false) => buffer.ended = true,
-                Err(error) => {
-                    buffer.ended = true;
-                    return Err(raised(&error));
-                }
+                Ok(Piece::Some | Piece::End) => {}
+                Ok(Piece::Nothing) => py.check_signals()?,
+                Err(error) => return Err(raised(&error)),
             }
         }
     }
@@ -71,13 +71,15 @@ impl Input {
     }
 
     fn line<'py>(&self, py: Python<'py>, limit: usize) -> PyResult<Bound<'py, PyBytes>> {
-        self.fill(py, |data| data.len() >= limit || memchr::memchr(b'\n', data).is_some())?;
-        let length = {
-            let buffer = self.lock();
-            let data = &buffer.data[buffer.at..];
-            memchr::memchr(b'\n', data).map_or(data.len(), |at| at + 1)
-        };
-        Ok(self.take(py, length.min(limit)))
+        let (mut seen, mut end) = (0, None);
+        self.fill(py, |data| {
+            // Another thread may have taken some.
+            let from = seen.min(data.len());
+            end = memchr::memchr(b'\n', &data[from..]).map(|at| from + at + 1);
+            seen = data.len();
+            end.is_some() || data.len() >= limit
+        })?;
+        Ok(self.take(py, end.unwrap_or(usize::MAX).min(limit)))
     }
 }
 
@@ -88,7 +90,10 @@ fn raised(error: &BodyError) -> PyErr {
         BodyError::Gone => {
             PyConnectionResetError::new_err((libc::ECONNRESET, "the client closed the connection within its request"))
         }
-        BodyError::Stalled => PyTimeoutError::new_err((libc::ETIMEDOUT, "the client sends nothing")),
+        BodyError::Stalled => {
+            PyTimeoutError::new_err((libc::ETIMEDOUT, "the client sends its request's body too slowly"))
+        }
+        BodyError::Leaving => PyOSError::new_err((libc::ECANCELED, "the worker has to leave now")),
     }
 }
 

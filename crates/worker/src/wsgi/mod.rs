@@ -89,14 +89,6 @@ impl PeerObjects {
             socket: None,
         }
     }
-
-    /// For somebody attached to drop.
-    pub fn into_objects(self) -> Vec<Py<PyAny>> {
-        let mut all = vec![self.address.into_any()];
-        all.extend(self.port.map(Py::into_any));
-        all.extend(self.socket.map(Py::into_any));
-        all
-    }
 }
 
 /// What becomes of the connection after a request.

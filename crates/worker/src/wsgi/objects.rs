@@ -1,8 +1,9 @@
 //! What the app gets hold of: `start_response`, `write`, `wsgi.early_hints`, `wsgi.file_wrapper`, `gunicorn.socket`.
 
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
-use pyo3::exceptions::{PyAssertionError, PyOSError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyAssertionError, PyAttributeError, PyOSError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 use rgunicorn_http::response::{hop_by_hop, valid_name, valid_value};
@@ -67,15 +68,18 @@ impl StartResponse {
             }
             _ => {}
         }
-        // No lock while Python objects are looked at: that can run Python code.
-        let mut head = std::mem::take(&mut self.exchange.lock().app);
+        // No lock while Python objects are looked at: that can run Python code. A head that is refused replaces none.
+        let mut head = std::mem::take(&mut self.exchange.lock().spare);
         head.reset();
         let read = read_head(&mut head, status, headers);
         let mut state = self.exchange.lock();
-        state.app = head;
-        read?;
-        state.stage = Stage::Set;
+        if read.is_ok() {
+            std::mem::swap(&mut state.app, &mut head);
+            state.stage = Stage::Set;
+        }
+        state.spare = head;
         drop(state);
+        read?;
         Ok(self.write.clone_ref(py))
     }
 }
@@ -200,9 +204,7 @@ impl Write {
         if unset {
             return Err(PyAssertionError::new_err("write() before start_response()"));
         }
-        let bytes = bytes.as_bytes();
-        py.detach(|| self.exchange.write(bytes));
-        Ok(())
+        super::respond::send(py, &self.exchange, bytes.as_bytes())
     }
 }
 
@@ -303,24 +305,23 @@ impl LazySocket {
 
     fn real<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let socket = self.socket.get_or_try_init(py, || {
-            let copy = {
-                let mut state = self.exchange.lock();
-                let conn = state
-                    .conn
-                    .as_mut()
-                    .filter(|conn| conn.serial == self.serial)
-                    .ok_or_else(|| PyOSError::new_err("the request of this connection is over"))?;
-                let copy = conn.fd.try_clone()?;
-                conn.taken = true;
-                // Nobody knows what the app will read and write there.
-                state.keep_alive = false;
-                copy
-            };
             use std::os::fd::IntoRawFd;
-            let socket = py.import("socket")?.getattr("socket")?;
+            let over = || PyOSError::new_err("the request of this connection is over");
+            let copy = {
+                let state = self.exchange.lock();
+                let conn = state.conn.as_ref().filter(|conn| conn.serial == self.serial).ok_or_else(over)?;
+                conn.fd.try_clone()?
+            };
             let kwargs = pyo3::types::PyDict::new(py);
-            kwargs.set_item("fileno", copy.into_raw_fd())?;
-            let socket = socket.call((), Some(&kwargs))?;
+            kwargs.set_item("fileno", copy.as_raw_fd())?;
+            let socket = py.import("socket")?.getattr("socket")?.call((), Some(&kwargs))?;
+            let _ = copy.into_raw_fd(); // it is the Python object's now
+            {
+                let mut state = self.exchange.lock();
+                // Nobody knows what the app will read and write there.
+                state.conn.as_mut().filter(|conn| conn.serial == self.serial).ok_or_else(over)?.taken = true;
+                state.keep_alive = false;
+            }
             socket.call_method1("setblocking", (true,))?;
             PyResult::Ok(socket.unbind())
         })?;
@@ -331,6 +332,10 @@ impl LazySocket {
 #[pymethods]
 impl LazySocket {
     fn __getattr__<'py>(&self, py: Python<'py>, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
+        // Whoever copies, pickles or inspects the environ does not mean to take the connection.
+        if name.to_str().is_ok_and(|name| name.starts_with("__")) {
+            return Err(PyAttributeError::new_err(name.clone().unbind()));
+        }
         self.real(py)?.getattr(name)
     }
 }

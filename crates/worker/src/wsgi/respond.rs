@@ -2,12 +2,12 @@
 
 use std::os::fd::RawFd;
 
-use pyo3::exceptions::{PyAssertionError, PyTypeError};
+use pyo3::exceptions::{PyAssertionError, PyOSError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyIterator, PyList, PyTuple};
 
 use super::FileWrapper;
-use super::exchange::Stage;
+use super::exchange::{Exchange, Stage};
 use super::gateway::{Called, Gateway};
 use super::objects::type_name;
 
@@ -36,7 +36,7 @@ impl Gateway {
             let item = item?;
             let bytes = as_bytes(&item)?;
             self.started()?;
-            py.detach(|| self.exchange.write(bytes));
+            send(py, &self.exchange, bytes)?;
             if self.exchange.lock().dead {
                 return Ok(Called::Done);
             }
@@ -53,10 +53,8 @@ impl Gateway {
         let mut state = self.exchange.lock();
         if state.stage == Stage::Sent {
             drop(state);
-            py.detach(|| {
-                self.exchange.write(bytes);
-                self.exchange.finish();
-            });
+            send(py, &self.exchange, bytes)?;
+            py.detach(|| self.exchange.finish());
             return Ok(Called::Done);
         }
         self.out.clear();
@@ -69,12 +67,11 @@ impl Gateway {
             return Ok(Called::Whole);
         }
         drop(state);
+        let length = bytes.len();
+        let body = item.cast::<PyBytes>().map_err(PyErr::from)?.clone().into();
         let (out, exchange) = (&self.out, &self.exchange);
-        py.detach(|| {
-            let mut state = exchange.lock();
-            let failed = state.conn.as_mut().is_none_or(|conn| conn.send(&[out, bytes]).is_err());
-            state.dead |= failed;
-        });
+        // What comes back of the body is dropped here, attached.
+        drop(py.detach(|| exchange.send_object(out, body, length)));
         Ok(Called::Done)
     }
 
@@ -102,6 +99,25 @@ impl Gateway {
             _ => Ok(()),
         }
     }
+}
+
+/// Sends a piece of the body and waits, detached, until not too much of it is kept for the client. Comes back to Python at
+/// least once a second, for its signal handlers.
+pub(super) fn send(py: Python<'_>, exchange: &Exchange, bytes: &[u8]) -> PyResult<()> {
+    if !py.detach(|| exchange.write(bytes)) {
+        return Ok(());
+    }
+    let turn = exchange.lock().turn;
+    loop {
+        py.check_signals()?;
+        if !py.detach(|| exchange.wait_for_room(turn)) {
+            break;
+        }
+    }
+    if exchange.leaves() {
+        return Err(PyOSError::new_err((libc::ECANCELED, "the worker has to leave now")));
+    }
+    Ok(())
 }
 
 fn as_bytes<'b>(item: &'b Bound<'_, PyAny>) -> PyResult<&'b [u8]> {
