@@ -125,7 +125,7 @@ impl Arbiter {
                 .map_err(|error| format!("can't chdir to '{}': {error}", config.chdir.display()))?;
         }
         if let Some(path) = &config.pidfile {
-            Pidfile::check(&self.pidfile_path(path))?;
+            Pidfile::try_out(&self.pidfile_path(path))?;
         }
         let logs = Rc::new(Logs::open(&config, self.start.detached)?);
         self.make_board(generation, &config)?;

@@ -105,11 +105,13 @@ impl Core {
 
     /// Tells a worker to leave at once.
     pub(super) fn quit(&mut self, age: u64, now: Duration) {
+        let Some(worker) = self.fleet.get_mut(age) else { return };
         let until = match &self.phase {
-            Phase::Stopping(ending) | Phase::Leaving(ending) => ending.until,
+            // One that was never ready holds no request.
+            Phase::Stopping(ending) | Phase::Leaving(ending) if worker.booted => ending.until,
+            Phase::Stopping(ending) | Phase::Leaving(ending) => ending.until.min(now + HURRY),
             Phase::Booting | Phase::Running => now + HURRY,
         };
-        let Some(worker) = self.fleet.get_mut(age) else { return };
         if let fleet::Stage::Aborting { .. } | fleet::Stage::Killed = worker.stage {
             return;
         }

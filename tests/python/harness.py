@@ -341,7 +341,7 @@ class Arbiter:
         shared = [*self.hand_off, *self.listeners]
         fds = [link.theirs.fileno(), self.scoreboard, stacks, pidfd, *(each.fileno() for each in shared)]
         order = {"type": "fork", "age": self.age, "slot": self.age % 16, "threads": 1, "listeners": len(self.listeners)}
-        order["addresses"] = ["http://127.0.0.1:1"] * len(self.listeners)
+        order["addresses"] = [self.shown(each) for each in self.listeners]
         self.link.send(order, fds)
         link.theirs.close()
         os.close(pidfd)

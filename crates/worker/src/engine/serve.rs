@@ -502,7 +502,8 @@ impl Serving {
             Head::InBuffer { start, end } => &window.data[*start..*end],
             Head::Copied(bytes) => bytes,
         };
-        let keep_alive = self.shared.options.keepalive > 0 && !self.shared.retire.load(Ordering::Relaxed);
+        let leaving = self.shared.retire.load(Ordering::Relaxed) || self.shared.link.closes();
+        let keep_alive = self.shared.options.keepalive > 0 && !leaving;
         let more = ready.complete && !window.is_empty();
         let mut request = Request { bytes, body, complete: ready.complete, keep_alive };
         self.shared.current.store(conn.raw_fd(), Ordering::Relaxed);
