@@ -70,6 +70,8 @@ class Worker:
     _place: Place | None = None
     _exit_code = 0
     _quitting = False
+    #: No signal has a say any more: the process is about to end.
+    _leaving = False
 
     def __init__(self, age: int, ppid: int, sockets: list[Any], app: Any, timeout: float, cfg: Any, log: Any) -> None:
         self.age = age
@@ -172,7 +174,7 @@ class Worker:
 
     def handle_quit(self, sig: int, frame: Any) -> None:
         """INT, QUIT: leave now. The second one of a group's and the arbiter's changes nothing."""
-        if self._quitting:
+        if self._quitting or self._leaving:
             return
         self._quit(0)
         self.cfg.worker_int(self)
@@ -181,6 +183,8 @@ class Worker:
 
     def handle_abort(self, sig: int, frame: Any) -> None:
         """ABRT: a request has been silent for too long."""
+        if self._leaving:
+            return
         self._quit(1)
         self.cfg.worker_abort(self)
         sys.exit(1)
