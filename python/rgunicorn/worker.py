@@ -168,6 +168,10 @@ class Worker:
         """TERM: the arbiter's, after it has said so over the link, or from outside: then the arbiter decides."""
         assert self._place is not None
         if self._place.link.retired():
+            if not self.booted:
+                # Nothing has been taken yet, and the app may take its time to load.
+                self._quit(0)
+                sys.exit(0)
             self.alive = False
         else:
             self._place.link.stop_asked()

@@ -8,6 +8,7 @@ use rgunicorn_wire::{Order, WorkerSays};
 use super::core::{Board, Core, Phase};
 use super::event::Action;
 use super::fleet::{Stage, Worker};
+use super::stop::HURRY;
 use crate::sys::process::Kill;
 use crate::sys::signals::name_of;
 use crate::sys::{Pid, Status};
@@ -71,12 +72,23 @@ impl Core {
     }
 
     fn worker_ready(&mut self, age: u64, now: Duration) {
+        let Some(grace) = self.fleet.get(age).map(|worker| self.plan_of(worker.generation).graceful_timeout) else {
+            return;
+        };
         // What has not said hello has no pid, and could be neither watched nor ended.
         let Some(worker) = self.fleet.get_mut(age).filter(|worker| worker.pid.is_some()) else { return };
         worker.booted = true;
         let generation = worker.generation;
-        if let Stage::Ordered { .. } | Stage::Booting { .. } = worker.stage {
-            worker.stage = Stage::Ready { since: now };
+        match &mut worker.stage {
+            Stage::Ordered { .. } | Stage::Booting { .. } => worker.stage = Stage::Ready { since: now },
+            // It has begun to serve before it heard that it is to leave: what it has taken, it may finish.
+            Stage::Retiring { until } => {
+                *until = match &self.phase {
+                    Phase::Stopping(ending) | Phase::Leaving(ending) => ending.until,
+                    Phase::Booting | Phase::Running => *until + grace,
+                }
+            }
+            _ => {}
         }
         let serves = worker.is_ready();
         self.boot_failure = None;
@@ -237,8 +249,10 @@ impl Core {
     pub(super) fn retire(&mut self, age: u64, drain: bool, now: Duration) {
         let Some(generation) = self.fleet.get(age).map(|worker| worker.generation) else { return };
         let successor = self.serving.filter(|serving| *serving != generation);
-        let until = now + self.plan_of(generation).graceful_timeout;
+        let grace = self.plan_of(generation).graceful_timeout;
         let Some(worker) = self.fleet.get_mut(age) else { return };
+        // One that was never ready holds no request, and leaves at once; whether it is, it knows best.
+        let until = now + if worker.booted { grace } else { grace.min(HURRY) };
         if let Stage::Retiring { .. } | Stage::Aborting { .. } | Stage::Killed = worker.stage {
             return;
         }

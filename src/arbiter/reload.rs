@@ -81,7 +81,7 @@ impl Core {
         self.log(Level::Error, format!("Reload failed, nothing has changed: {why}"));
         let workers: Vec<u64> = self.fleet.of(number).map(|worker| worker.age).collect();
         for age in workers {
-            self.quit(age, now);
+            self.retire(age, false, now);
         }
         self.out.push(Action::Abandon { generation: number });
         self.end_generation(number, now);

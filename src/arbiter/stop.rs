@@ -26,8 +26,8 @@ pub struct Ending {
     pub reason: Option<&'static str>,
 }
 
-/// After a second INT or QUIT.
-const HURRY: Duration = Duration::from_secs(2);
+/// After a second INT or QUIT, and for those who hold no request.
+pub(super) const HURRY: Duration = Duration::from_secs(2);
 /// A forkserver that never served has no `on_exit` to run.
 const UNUSED_GRACE: Duration = Duration::from_secs(1);
 
@@ -90,7 +90,7 @@ impl Core {
             if worker.pid.is_none() {
                 // Should it still come, it finds its link closed, and leaves.
                 self.lose_order(age);
-            } else if graceful && worker.booted {
+            } else if graceful {
                 self.retire(age, alone, now);
             } else {
                 self.quit(age, now);
