@@ -307,6 +307,7 @@ impl Arbiter {
             if let Err(message) = self.publish(generation) {
                 return self.fail(generation, format!("Error: {message}"), Exit::Failure);
             }
+            self.use_control();
         }
         let addresses = self.addresses(generation);
         self.events.push_back(Event::Bound { addresses });
@@ -339,6 +340,7 @@ impl Arbiter {
             // There is no way back: what could be done is done, and the rest is for the operator.
             self.log.write(Level::Error, &format!("reload: {message}"));
         }
+        self.use_control();
         let new = self.estates.get(&generation).map(|estate| estate.listeners.clone()).unwrap_or_default();
         let removed = self.estates.get(&old).map(|estate| estate.listeners.clone()).unwrap_or_default();
         let changed = removed.len() != new.len() || !removed.iter().all(|listener| contains(&new, listener));

@@ -24,7 +24,6 @@ impl Settings {
             "worker_class" => !matches!(self.get(setting.name), PyValue::None) && !self.is_plain_sync(),
             "threads" => self.int("threads") > 1 && self.worker_class() == "gthread",
             "logger_class" => self.differs(setting) && self.text("logger_class") != Some("simple"),
-            "control_socket" => self.differs(setting) && !self.bool("control_socket_disable"),
             _ => self.differs(setting),
         };
         changed && setting.part_of.and_then(table::find).is_none_or(|whole| self.matters(whole))

@@ -271,7 +271,7 @@ fn what_is_not_built_is_named_in_one_line_when_it_matters() {
         "reload = false\nreload_engine = 'poll'\nsyslog_prefix = 'x'\nstatsd_prefix = 'x'\nuwsgi_allow_ips = '*'",
         "worker_class = 'gunicorn.workers.sync.SyncWorker'\nworker_connections = 10\nthreads = 1\nasgi_loop = 'uvloop'",
         "proxy_protocol = 'off'\nprotocol = 'http'\nhttp_protocols = 'h1'\nhttp2_max_frame_size = 20000\ncert_reqs = 2",
-        "logger_class = 'simple'\ncontrol_socket = '/x'\ncontrol_socket_disable = true\nlogconfig_dict = {}\nlogconfig = ''\ndirty_threads = 3",
+        "logger_class = 'simple'\ncontrol_socket = '/x'\ncontrol_socket_mode = 432\nlogconfig_dict = {}\nlogconfig = ''\ndirty_threads = 3",
     ] {
         assert_eq!(unbuilt(toml), [""; 0], "{toml}");
     }
@@ -283,7 +283,6 @@ fn what_is_not_built_is_named_in_one_line_when_it_matters() {
         ("reload = true\nreload_engine = 'poll'", "reload, reload_engine = poll"),
         ("statsd_host = 'h'\nstatsd_prefix = 'p'", "statsd_host = ['h', 8125], statsd_prefix = p"),
         ("proxy_protocol = 'v1'\nhttp_protocols = 'h2,h1'", "proxy_protocol = v1, http_protocols = ['h2', 'h1']"),
-        ("control_socket = '/run/c'", "control_socket = /run/c"),
         ("logconfig_dict = { version = 1 }", "logconfig_dict"),
         ("spew = true\nsyslog = true", "spew, syslog"),
         ("dirty_workers = 1\ndirty_apps = 'a:B'", "dirty_apps = ['a:B'], dirty_workers = 1"),
