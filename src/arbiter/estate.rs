@@ -307,7 +307,6 @@ impl Arbiter {
             if let Err(message) = self.publish(generation) {
                 return self.fail(generation, format!("Error: {message}"), Exit::Failure);
             }
-            self.use_control();
         }
         let addresses = self.addresses(generation);
         self.events.push_back(Event::Bound { addresses });

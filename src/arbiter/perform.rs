@@ -49,6 +49,7 @@ impl Arbiter {
             Action::Announce { generation } => {
                 let addresses = self.addresses(generation);
                 self.tell(generation, &Order::Bound { addresses }, &[]);
+                self.use_control();
             }
             Action::Commit { generation } => self.commit(generation),
             Action::Abandon { generation } => self.abandon(generation),
