@@ -110,6 +110,23 @@ impl Table {
         }
     }
 
+    /// The first ready connection for which this is so, now the caller's.
+    pub fn next_that(&self, fits: impl Fn(&Conn) -> bool) -> Option<Box<Conn>> {
+        let mut inner = self.lock();
+        let inner = &mut *inner;
+        let at = inner.ready.iter().position(|work| match work {
+            Work::Held(conn) => fits(conn),
+            Work::Token(token) => inner.entries.get(index(*token)).is_some_and(|entry| {
+                entry.generation == generation(*token)
+                    && matches!(&entry.place, Place::Waiting { conn, .. } if fits(conn))
+            }),
+        })?;
+        match inner.ready.remove(at)? {
+            Work::Held(conn) => Some(conn),
+            Work::Token(token) => inner.take(token),
+        }
+    }
+
     /// Gives a connection back to wait. Returns it at once if an event came meanwhile.
     pub fn park(&self, conn: Box<Conn>) -> Option<Box<Conn>> {
         let Some(token) = conn.token else { return Some(conn) };

@@ -1,0 +1,258 @@
+//! Connections that go to other workers of the generation, and come from them.
+//!
+//! A connection whose worker is stuck is anyone's: its sentinel passes it on when it has become readable and the scoreboard
+//! shows somebody idle. It leaves the poll set first (a closed descriptor of which somebody has a copy could never be taken
+//! out again), then it is sent, then closed here; a full queue means that it stays. So it is never served twice, and lost
+//! only in the hands of a process that is killed.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use nix::errno::Errno;
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recv, recvmsg, sendmsg};
+use rgunicorn_http::Decoder;
+use rgunicorn_http::proxy::{Endpoints, Header, Protocol};
+use rgunicorn_wire::hand_off::{MAX_INPUT, MAX_PASSED, Passed};
+use rgunicorn_wire::scoreboard::{Scoreboard, State};
+
+use super::conn::{Conn, Phase};
+use super::shared::Shared;
+
+/// Kinds of proxied connections, by their number in a message.
+const PROTOCOLS: [Protocol; 6] =
+    [Protocol::Tcp4, Protocol::Tcp6, Protocol::Unix, Protocol::Unspecified, Protocol::Unknown, Protocol::Local];
+
+/// Both ends of the generation's socket, and what tells who is idle.
+pub struct HandOff {
+    receive: OwnedFd,
+    send: OwnedFd,
+    board: Scoreboard<'static>,
+    /// This worker's own slot.
+    slot: u32,
+    /// A descriptor to give up: the kernel drops a passed one for which there is no room, and its client sees an end.
+    spare: Mutex<Option<OwnedFd>>,
+}
+
+impl HandOff {
+    /// For the worker in this slot.
+    pub fn new(receive: OwnedFd, send: OwnedFd, board: Scoreboard<'static>, slot: u32) -> Self {
+        HandOff { receive, send, board, slot, spare: Mutex::new(spare()) }
+    }
+
+    /// How many other workers say that they are idle.
+    pub fn idle_others(&self) -> usize {
+        self.others().filter(|state| *state == State::Idle).count()
+    }
+
+    /// Whether there is another worker that will go on serving.
+    pub fn has_others(&self) -> bool {
+        self.others().any(|state| matches!(state, State::Idle | State::Busy))
+    }
+
+    fn others(&self) -> impl Iterator<Item = State> {
+        let own = self.slot as usize;
+        self.board.used().enumerate().filter(move |(slot, _)| *slot != own).map(|(_, slot)| slot.state())
+    }
+}
+
+impl Shared {
+    /// Whether a connection can go to another worker: it waits for a request or is in its head, with little of it read.
+    pub fn passable(&self, conn: &Conn) -> bool {
+        conn.phase == Phase::Reading
+            && conn.head.is_none()
+            && conn.body.is_empty()
+            && conn.out.is_empty()
+            && !conn.taken
+            && conn.input.len() <= MAX_INPUT
+    }
+
+    /// Passes a connection on, or returns it.
+    pub fn pass(&self, mut conn: Box<Conn>) -> Result<(), Box<Conn>> {
+        let message = Passed {
+            listener: conn.listener as u16,
+            peer: conn.peer,
+            deadline: conn.deadline,
+            arrived: conn.arrived,
+            served: conn.served,
+            begun: conn.begun,
+            greeted: conn.greeted,
+            proxy: conn.proxy.as_ref().map(|proxy| (kind(proxy.protocol), proxy.endpoints.map(ends))),
+            input: std::mem::take(&mut conn.input),
+        };
+        if conn.token.is_some() {
+            self.sets.remove(conn.raw_fd());
+        }
+        match send(self.hand_off.send.as_raw_fd(), &message.encode(), conn.raw_fd()) {
+            Ok(()) => {
+                if let Some(token) = conn.token.take() {
+                    self.table.forget(token);
+                }
+                self.let_go(conn);
+                Ok(())
+            }
+            Err(_) => {
+                conn.input = message.input;
+                if let Some(token) = conn.token {
+                    // What is there already makes an event of its own again.
+                    let _ = self.sets.add(conn.raw_fd(), token);
+                }
+                Err(conn)
+            }
+        }
+    }
+
+    /// Passes on what is ready, as much as others have time for. Only while this worker's threads are all stuck.
+    pub fn pass_ready(&self) {
+        let mut idle = self.hand_off.idle_others();
+        if idle == 0 {
+            return;
+        }
+        self.take_events();
+        while idle > 0 {
+            let Some(conn) = self.table.next_that(|conn| self.passable(conn)) else { return };
+            if let Err(conn) = self.pass(conn) {
+                self.table.push(conn);
+                return;
+            }
+            idle -= 1;
+        }
+    }
+
+    /// Takes a connection from another worker, if there is one and there is room.
+    pub fn receive(&self) {
+        let socket = self.hand_off.receive.as_raw_fd();
+        let look = recv(socket, &mut [0u8], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT);
+        if look.is_err() || !self.may_receive() {
+            return;
+        }
+        let received = {
+            let mut spare = self.hand_off.spare.lock().unwrap_or_else(PoisonError::into_inner);
+            *spare = None;
+            let received = receive(self.hand_off.receive.as_raw_fd());
+            *spare = self::spare();
+            received
+        };
+        if let Ok((passed, fd)) = received
+            && let Some(conn) = self.adopt(&passed, fd)
+        {
+            let open = self.table.opened();
+            self.vitals.slot.count_connection(1, open as u64);
+            self.table.push(conn);
+        }
+    }
+
+    /// Takes everything that waits there: the whole server stops, and nobody else will.
+    pub fn receive_all(&self) {
+        while let Ok((passed, fd)) = receive(self.hand_off.receive.as_raw_fd()) {
+            if let Some(conn) = self.adopt(&passed, fd) {
+                self.table.opened();
+                self.table.push(conn);
+            }
+        }
+    }
+
+    fn may_receive(&self) -> bool {
+        let mut spare = self.hand_off.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.is_none() {
+            *spare = self::spare();
+        }
+        spare.is_some() && self.sets.receives() && self.table.open() < self.options.worker_connections
+    }
+
+    fn adopt(&self, passed: &[u8], fd: OwnedFd) -> Option<Box<Conn>> {
+        let passed = Passed::decode(passed)?;
+        if usize::from(passed.listener) >= self.listeners.len() {
+            return None;
+        }
+        let trusted = self.options.trust.trusts(passed.peer.map(|peer| peer.ip()));
+        let mut decoder = Decoder::new(Arc::clone(&self.options.http));
+        decoder.set_trusted(trusted);
+        let mut conn = Conn::new(fd, passed.listener.into(), passed.peer, trusted, decoder);
+        conn.deadline = passed.deadline;
+        conn.arrived = passed.arrived;
+        conn.served = passed.served;
+        conn.begun = passed.begun;
+        conn.greeted = passed.greeted;
+        conn.proxy = passed.proxy.and_then(|(kind, ends)| {
+            let endpoints = ends.map(|(source, destination)| Endpoints { source, destination });
+            Some(Header { protocol: *PROTOCOLS.get(usize::from(kind))?, endpoints })
+        });
+        conn.input = passed.input;
+        Some(conn)
+    }
+
+    /// Whether idle connections of this worker, which leaves, find a place with another one.
+    pub fn has_heirs(&self) -> bool {
+        !self.link.drains() && self.hand_off.has_others()
+    }
+
+    /// Passes idle connections on, until the queue is full.
+    pub fn pass_idle(&self) {
+        if !self.has_heirs() {
+            return;
+        }
+        let idle = |conn: &Conn| !conn.begun && conn.input.is_empty() && self.passable(conn);
+        let mut full = false;
+        for conn in self.table.expired(0, idle) {
+            let back = if full { Some(conn) } else { self.pass(conn).err() };
+            if let Some(conn) = back {
+                full = true;
+                if let Some(ready) = self.table.park(conn) {
+                    self.table.push(ready);
+                }
+            }
+        }
+    }
+}
+
+/// Something to give up for a descriptor that comes.
+fn spare() -> Option<OwnedFd> {
+    std::fs::File::open("/dev/null").ok().map(OwnedFd::from)
+}
+
+fn kind(protocol: Protocol) -> u8 {
+    PROTOCOLS.iter().position(|known| *known == protocol).unwrap_or(0) as u8
+}
+
+fn ends(ends: Endpoints) -> (SocketAddr, SocketAddr) {
+    (ends.source, ends.destination)
+}
+
+fn send(socket: RawFd, message: &[u8], fd: RawFd) -> io::Result<()> {
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    loop {
+        match sendmsg::<()>(socket, &[IoSlice::new(message)], &[ControlMessage::ScmRights(&[fd])], flags, None) {
+            Ok(_) => return Ok(()),
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn receive(socket: RawFd) -> io::Result<(Vec<u8>, OwnedFd)> {
+    let mut buffer = vec![0; MAX_PASSED + 1];
+    let mut space = nix::cmsg_space!([RawFd; 1]);
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
+    let (length, fd) = {
+        let mut slices = [IoSliceMut::new(&mut buffer)];
+        let message = loop {
+            match recvmsg::<()>(socket, &mut slices, Some(&mut space), flags) {
+                Err(Errno::EINTR) => {}
+                other => break other?,
+            }
+        };
+        let mut fd = None;
+        for control in message.cmsgs()? {
+            if let ControlMessageOwned::ScmRights(passed) = control {
+                // All of them are owned, so that what is too many is closed.
+                fd = passed.into_iter().map(crate::sys::own).collect::<Vec<_>>().into_iter().next();
+            }
+        }
+        (message.bytes, fd)
+    };
+    buffer.truncate(length);
+    let fd = fd.ok_or_else(|| io::Error::other("a connection came without its descriptor"))?;
+    Ok((buffer, fd))
+}
