@@ -23,7 +23,7 @@ _rgunicorn() {
 
     case "${cmd}" in
         rgunicorn)
-            opts="-h -v -c -b -w -k -t -D -e -p -u -g -m -R -n --help --version --config --bind --backlog --workers --worker-class --threads --worker-connections --max-requests --max-requests-jitter --timeout --graceful-timeout --keep-alive --asgi-loop --asgi-lifespan --asgi-disconnect-grace-period --websocket-max-message-size --http-parser --limit-request-line --limit-request-fields --limit-request-field_size --reload --reload-engine --reload-extra-file --spew --check-config --print-config --preload --no-sendfile --reuse-port --chdir --daemon --env --pid --worker-tmp-dir --user --group --umask --initgroups --pythonpath --paster --paste --paste-global --forwarded-allow-ips --proxy-protocol --proxy-allow-from --protocol --uwsgi-allow-from --permit-obsolete-folding --strip-header-spaces --permit-unconventional-http-method --permit-unconventional-http-version --casefold-http-method --forwarder-headers --header-map --root-path --access-logfile --disable-redirect-access-to-syslog --access-logformat --log-file --error-logfile --log-level --capture-output --logger-class --log-config --log-config-json --log-syslog-to --log-syslog --log-syslog-prefix --log-syslog-facility --enable-stdio-inheritance --statsd-host --dogstatsd-tags --statsd-prefix --enable-backlog-metric --name --keyfile --certfile --ssl-version --cert-reqs --ca-certs --suppress-ragged-eofs --do-handshake-on-connect --ciphers --http-protocols --http2-cleartext --http2-max-concurrent-streams --http2-initial-window-size --http2-max-frame-size --http2-max-header-list-size --dirty-app --dirty-workers --dirty-timeout --dirty-threads --dirty-graceful-timeout --control-socket --control-socket-mode --no-control-socket --python --explain-config --request-head-timeout --limit-request-body --request-buffer --response-buffer --request-timeout --max-queue-wait"
+            opts="-h -v -c -b -w -k -t -D -e -p -u -g -m -R -n --help --version --config --bind --backlog --workers --worker-class --threads --worker-connections --max-requests --max-requests-jitter --timeout --graceful-timeout --keep-alive --asgi-loop --asgi-lifespan --asgi-disconnect-grace-period --websocket-max-message-size --http-parser --limit-request-line --limit-request-fields --limit-request-field_size --reload --reload-engine --reload-extra-file --spew --check-config --print-config --preload --no-sendfile --reuse-port --chdir --daemon --env --pid --worker-tmp-dir --user --group --umask --initgroups --pythonpath --paster --paste --paste-global --forwarded-allow-ips --proxy-protocol --proxy-allow-from --protocol --uwsgi-allow-from --permit-obsolete-folding --strip-header-spaces --permit-unconventional-http-method --permit-unconventional-http-version --casefold-http-method --forwarder-headers --header-map --root-path --access-logfile --disable-redirect-access-to-syslog --access-logformat --log-file --error-logfile --log-level --capture-output --logger-class --log-config --log-config-json --log-syslog-to --log-syslog --log-syslog-prefix --log-syslog-facility --enable-stdio-inheritance --statsd-host --dogstatsd-tags --statsd-prefix --enable-backlog-metric --name --keyfile --certfile --ssl-version --cert-reqs --ca-certs --suppress-ragged-eofs --do-handshake-on-connect --ciphers --http-protocols --http2-cleartext --http2-max-concurrent-streams --http2-initial-window-size --http2-max-frame-size --http2-max-header-list-size --dirty-app --dirty-workers --dirty-timeout --dirty-threads --dirty-graceful-timeout --control-socket --control-socket-mode --no-control-socket --python --explain-config --reload-surge --boot-timeout --drain-delay --max-rss --max-rss-jitter --max-lifetime --max-lifetime-jitter --request-head-timeout --limit-request-body --request-buffer --response-buffer --request-timeout --max-queue-wait"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -722,6 +722,55 @@ _rgunicorn() {
                     fi
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --reload-surge)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --boot-timeout)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --drain-delay)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --max-rss)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --max-rss-jitter)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --max-lifetime)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --max-lifetime-jitter)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
                     fi
                     return 0
                     ;;

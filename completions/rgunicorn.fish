@@ -93,6 +93,13 @@ complete -c rgunicorn -l dirty-graceful-timeout -d 'Seconds that long jobs in pr
 complete -c rgunicorn -l control-socket -d 'Unix socket by which a running server can be asked and told things. [$XDG_RUNTIME_DIR/gunicorn.ctl or $HOME/.gunicorn/gunicorn.ctl]' -r -F
 complete -c rgunicorn -l control-socket-mode -d 'Permission bits of control_socket. [0o600]' -r -f
 complete -c rgunicorn -l python -d 'The Python interpreter that runs the app: a path, or a name on $PATH. [not set]' -r -F
+complete -c rgunicorn -l reload-surge -d 'How many workers more than workers there may be during a reload. [1]' -r -f
+complete -c rgunicorn -l boot-timeout -d 'Seconds that a worker may take to get ready; 0 means the larger of 60 and timeout. [0]' -r -f
+complete -c rgunicorn -l drain-delay -d 'Seconds that the server goes on taking connections after a TERM. [0]' -r -f
+complete -c rgunicorn -l max-rss -d 'Memory of a worker (resident, shared pages included) above which it is replaced; 0 means no limit. [0]' -r -f
+complete -c rgunicorn -l max-rss-jitter -d 'A random part of this is added to max_rss, for each worker another one. [0]' -r -f
+complete -c rgunicorn -l max-lifetime -d 'Seconds after which a worker is replaced; 0 means never. [0]' -r -f
+complete -c rgunicorn -l max-lifetime-jitter -d 'A random part of this is added to max_lifetime, for each worker another one. [0]' -r -f
 complete -c rgunicorn -l request-head-timeout -d 'Seconds that a client has to send a request\'s head; 0 means no limit. [30]' -r -f
 complete -c rgunicorn -l limit-request-body -d 'Most bytes of a request\'s body; 0 means no limit. [0]' -r -f
 complete -c rgunicorn -l request-buffer -d 'Bytes of a request\'s body that are read before the app is called. [1048576]' -r -f

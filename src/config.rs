@@ -84,7 +84,19 @@ impl Config {
             workers: workers.min(SLOTS),
             timeout,
             graceful_timeout: seconds("graceful_timeout"),
-            boot_timeout: timeout.unwrap_or_default().max(MIN_BOOT_TIMEOUT),
+            reload_surge: match settings.text("reload_surge") {
+                Some(_) => u32::MAX,
+                None => u32::try_from(settings.int("reload_surge")).unwrap_or(1),
+            },
+            daemon: false,
+            boot_timeout: match seconds("boot_timeout") {
+                Duration::ZERO => timeout.unwrap_or_default().max(MIN_BOOT_TIMEOUT),
+                limit => limit,
+            },
+            drain_delay: seconds("drain_delay"),
+            max_rss: ["max_rss", "max_rss_jitter"].map(|name| settings.int(name).max(0) as u64),
+            max_lifetime: [seconds("max_lifetime"), seconds("max_lifetime_jitter")],
+            seed: 0,
             worker_class: settings.worker_class(),
             warnings,
         };
@@ -132,7 +144,10 @@ impl Config {
         for (name, value) in changed {
             self.settings.set(&name, value, Origin::Hook)?;
         }
-        Config::resolve(self.settings)
+        let (daemon, seed) = (self.plan.daemon, self.plan.seed);
+        let mut config = Config::resolve(self.settings)?;
+        (config.plan.daemon, config.plan.seed) = (daemon, seed);
+        Ok(config)
     }
 }
 
@@ -160,6 +175,7 @@ pub fn for_check(settings: &Settings) -> Configure {
         proc_name: settings.proc_name().to_owned(),
         arbiter_pid: std::process::id() as i32,
         num_workers: 0,
+        old_num_workers: None,
         first: true,
         replacement: false,
         has_error_log: false,

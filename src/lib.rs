@@ -16,6 +16,7 @@ mod pidfile;
 pub mod settings;
 pub mod sys;
 mod systemd;
+mod upgrade;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -24,9 +25,11 @@ pub use exit::Exit;
 
 use arbiter::{Arbiter, Outcome, Start};
 use home::Home;
+use listen::Inherited;
 use settings::{ConfigSource, Environment, FileLayer, Invocation, Mode, Parsed, Settings, merge};
 use sys::daemon::{Herald, Side, detach};
 use sys::{files, process, signals, title};
+use upgrade::Inheritance;
 
 /// The program: everything from the command line to the exit code.
 pub fn run(arguments: Vec<OsString>) -> Exit {
@@ -78,10 +81,19 @@ fn start(arguments: Vec<OsString>) -> Result<Exit, Refused> {
         // They are for us, not for what we start.
         title::unset(&["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"]);
     }
+    let inheritance = Inheritance::take().map_err(refuse)?;
+    let inherited = match (&passed, &inheritance) {
+        (Some(count), _) => Inherited::Systemd(*count),
+        (None, Some(inheritance)) => Inherited::Upgrade(inheritance.sockets.clone()),
+        (None, None) => Inherited::Nothing,
+    };
     title::make_room();
-    let mut start = Start { invocation, home, directory, passed, herald: None, detached: false };
+    let mut start = Start { invocation, home, directory, inherited, inheritance, herald: None, detached: false };
     let daemon = early.as_ref().map_or(start.invocation.says("daemon"), |settings| settings.bool("daemon"));
-    if daemon {
+    if daemon && start.inheritance.is_some() {
+        // As the one that started us.
+        start.detached = true;
+    } else if daemon {
         let keep_stdio = early.as_ref().map_or(start.invocation.says("enable_stdio_inheritance"), |settings| {
             settings.bool("enable_stdio_inheritance")
         });

@@ -113,9 +113,20 @@ impl Log {
     /// From now on lines go to this descriptor (`None`: nowhere); those that were held back go first.
     pub fn open(&mut self, target: Option<OwnedFd>, level: Level) {
         self.level = level;
-        self.writer = target.map(Writer::new);
+        // A writer has a thread: one is enough.
+        match (&self.writer, target) {
+            (Some(writer), Some(target)) => writer.reopen(target),
+            (_, target) => self.writer = target.map(Writer::new),
+        }
         for (level, text) in std::mem::take(&mut self.early) {
             self.write(level, &text);
+        }
+    }
+
+    /// Goes on with the same log, opened again.
+    pub fn reopen(&self, target: OwnedFd) {
+        if let Some(writer) = &self.writer {
+            writer.reopen(target);
         }
     }
 

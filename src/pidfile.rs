@@ -26,23 +26,34 @@ impl Pidfile {
         }
     }
 
+    /// Whether it could be written now, for a reload that must not fail later.
+    pub fn try_out(path: &Path) -> Result<(), String> {
+        Pidfile::check(path)?;
+        let draft = draft_for(path)?;
+        let _ = std::fs::remove_file(draft);
+        Ok(())
+    }
+
     /// Writes our pid, whole or not at all: into a file beside it that is then renamed.
     pub fn create(path: &Path) -> Result<Pidfile, String> {
         Pidfile::check(path)?;
-        let shown = path.display();
-        let directory = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        if !directory.is_dir() {
-            return Err(format!("{} doesn't exist. Can't create pidfile '{shown}'.", directory.display()));
-        }
-        let name = path.file_name().ok_or_else(|| format!("pidfile '{shown}' is no file name"))?;
-        let failed = |error: io::Error| format!("can't write pidfile '{shown}': {error}");
-        let draft = write_draft(directory, &name.to_string_lossy()).map_err(failed)?;
+        let draft = draft_for(path)?;
         std::fs::rename(&draft, path).map_err(|error| {
             let _ = std::fs::remove_file(&draft);
-            failed(error)
+            format!("can't write pidfile '{}': {error}", path.display())
+        })?;
+        Ok(Pidfile { path: path.to_owned() })
+    }
+
+    /// Whether it is at this path.
+    pub fn is_at(&self, path: &Path) -> bool {
+        self.path == path
+    }
+
+    /// Gives it another name, whose holder is gone.
+    pub fn rename(self, path: &Path) -> Result<Pidfile, String> {
+        std::fs::rename(&self.path, path).map_err(|error| {
+            format!("can't rename pidfile '{}' to '{}': {error}", self.path.display(), path.display())
         })?;
         Ok(Pidfile { path: path.to_owned() })
     }
@@ -53,6 +64,20 @@ impl Pidfile {
             let _ = std::fs::remove_file(&self.path);
         }
     }
+}
+
+/// A file beside it that holds our pid.
+fn draft_for(path: &Path) -> Result<PathBuf, String> {
+    let shown = path.display();
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    if !directory.is_dir() {
+        return Err(format!("{} doesn't exist. Can't create pidfile '{shown}'.", directory.display()));
+    }
+    let name = path.file_name().ok_or_else(|| format!("pidfile '{shown}' is no file name"))?;
+    write_draft(directory, &name.to_string_lossy()).map_err(|error| format!("can't write pidfile '{shown}': {error}"))
 }
 
 /// A new file of a name that nobody has; never one that somebody has put there for us, be it a link to another.

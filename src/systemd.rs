@@ -16,6 +16,11 @@ pub fn notify(state: &str) {
     });
 }
 
+/// A reload begins (sd_notify(3): `Type=notify-reload` wants the time with it).
+pub fn reloading() {
+    notify(&format!("RELOADING=1\nMONOTONIC_USEC={}\nSTATUS=reloading", crate::sys::clock::now().as_micros()));
+}
+
 fn address(name: OsString) -> Option<SocketAddr> {
     match name.as_bytes() {
         [b'@', abstract_name @ ..] => SocketAddr::from_abstract_name(abstract_name).ok(),

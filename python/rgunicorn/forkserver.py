@@ -5,11 +5,13 @@ One thread, one link. It ends when the link does.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
 import sys
 import traceback
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from . import _rgunicorn, config_file, values
@@ -87,9 +89,9 @@ class Forkserver:
         self.live: dict[str, Any] = {}
         self.names: list[str] = []
         self.server: Any = None
-        self.addresses: list[str] = []
         self.threads_named = False
         self.kept_log_fds: list[int] = []
+        self.started = Started()
 
     def serve(self) -> None:
         """Takes orders until told to leave, or the link ends."""
@@ -162,6 +164,7 @@ class Forkserver:
         if replacement:
             server._num_workers = number
         else:
+            server._num_workers = order["old_num_workers"]
             self._hook("nworkers_changed", setattr, server, "num_workers", number)
         self._try("configure", lambda: os.environ.update(cfg.env))
         if cfg.preload_app:
@@ -169,7 +172,8 @@ class Forkserver:
         server.pid = order["arbiter_pid"]
         self.server = server
         if first and not replacement:
-            self._hook("on_starting", cfg.on_starting, server)
+            with self.started.noted():
+                self._hook("on_starting", cfg.on_starting, server)
         elif not replacement:
             self._hook("on_reload", cfg.on_reload, server)
         self.channel.send({"type": "started", "changed": cfg.take_changes()})
@@ -194,12 +198,12 @@ class Forkserver:
 
         _close(fds)
         server = self._ready("when_ready")
-        self.addresses = order["addresses"]
-        server.LISTENERS = [Listener(address) for address in self.addresses]
+        server.LISTENERS = [Listener(address) for address in order["addresses"]]
         check = getattr(server.worker_class, "check_config", None)
         if check is not None:
             self._hook("when_ready", check, server.cfg, server.log)
-        self._hook("when_ready", server.cfg.when_ready, server)
+        with self.started.noted():
+            self._hook("when_ready", server.cfg.when_ready, server)
         self.channel.send({"type": "ready_done"})
 
     def on_fork(self, order: dict[str, Any], fds: list[int]) -> None:
@@ -234,6 +238,43 @@ class Forkserver:
             server._num_workers = order["new"]
             self._logged("nworkers_changed", server.cfg.nworkers_changed, server, order["new"], order["old"])
 
+    def on_logs(self, order: dict[str, Any], fds: list[int]) -> None:
+        """The log files were opened again."""
+        from . import logs
+
+        error, access = (fds[0] if order["error"] else None), (fds[-1] if order["access"] else None)
+        logs.targets.reopen(error, access, order["captured"])
+        _close(fds)
+        if self.server is not None:
+            self._logged("reopen_files", self.server.log.reopen_files)
+
+    def on_pre_exec(self, order: dict[str, Any], fds: list[int]) -> None:
+        """Another arbiter is about to be started: `pre_exec`."""
+        _close(fds)
+        server = self._ready("pre_exec")
+        variables = (os.environ, server.cfg.env_orig)
+        before = [dict(of) for of in variables]
+        self._hook("pre_exec", server.cfg.pre_exec, server)
+        changed = {}
+        for old, new in zip(before, variables, strict=True):
+            changed |= {name: new.get(name) for name in {*old, *new} if old.get(name) != new.get(name)}
+        self.channel.send({"type": "pre_exec_done", "environment": changed})
+
+    def on_superseded(self, order: dict[str, Any], fds: list[int]) -> None:
+        """Another generation serves: is there something here that would be lost?"""
+        _close(fds)
+        self.channel.send({"type": "superseded", "keeps": self.started.alive()})
+
+    def on_workers(self, order: dict[str, Any], fds: list[int]) -> None:
+        """The workers of the generation that serves now, for what hooks of this one have started."""
+        _close(fds)
+        server = self.server
+        if server is not None:
+            server.WORKERS = {
+                pid: server.WORKERS.get(pid) or _orphan(server, {"pid": pid, "age": age})
+                for pid, age in order["workers"]
+            }
+
     def on_exit(self, order: dict[str, Any], fds: list[int]) -> None:
         """The end; with `on_exit` where it is the whole server's."""
         _close(fds)
@@ -261,7 +302,7 @@ class Forkserver:
             raise ValueError(f"a fork order with {len(fds)} descriptors")
         link, scoreboard, stacks, arbiter, receive, send, *listening = fds
         sockets = [
-            Listener(address, fd) for address, fd in zip(self._addresses(len(listening)), listening, strict=True)
+            Listener(address, fd) for address, fd in zip(order["addresses"], listening, strict=True)
         ]
         server.worker_age = order["age"]
         server.LISTENERS = sockets
@@ -287,9 +328,6 @@ class Forkserver:
         worker.pid = pid
         server.WORKERS[pid] = worker
         return int(pid)
-
-    def _addresses(self, count: int) -> list[str]:
-        return (self.addresses + ["?"] * count)[:count]
 
     def _name_threads(self) -> None:
         """Threads are lost in a fork, and what they hold stays held."""
@@ -345,6 +383,49 @@ class Forkserver:
         shown = [values.shown(item) for item in (message, text)]
         failure = {"stage": stage, "message": shown[0], "traceback": shown[1], "exit": exit_code}
         self.channel.send({"type": "failed", **failure})
+
+
+class Started:
+    """The threads and children that hooks have started, which run once in the server's life: `on_starting`, `when_ready`.
+
+    What the app or a library starts at its import is not among them: every generation has its own of that.
+    """
+
+    def __init__(self) -> None:
+        self._threads: set[int] = set()
+        self._children: set[int] = set()
+
+    @contextlib.contextmanager
+    def noted(self) -> Iterator[None]:
+        """What is started in here is remembered."""
+        threads, children = _threads(), _children()
+        try:
+            yield
+        finally:
+            self._threads |= _threads() - threads
+            self._children |= _children() - children
+
+    def alive(self) -> list[str]:
+        """What still runs."""
+        import threading
+
+        names = {thread.native_id: thread.name for thread in threading.enumerate()}
+        threads = sorted(self._threads & _threads())
+        children = sorted(self._children & _children())
+        return [f"thread {names.get(thread, thread)}" for thread in threads] + [f"process {pid}" for pid in children]
+
+
+def _threads() -> set[int]:
+    return {int(thread) for thread in os.listdir("/proc/self/task")}
+
+
+def _children() -> set[int]:
+    children: set[int] = set()
+    for thread in os.listdir("/proc/self/task"):
+        # The thread can be gone by now, and the file is missing without CONFIG_PROC_CHILDREN.
+        with contextlib.suppress(OSError), open(f"/proc/self/task/{thread}/children") as file:
+            children.update(int(pid) for pid in file.read().split())
+    return children
 
 
 def _import_all() -> None:

@@ -52,6 +52,15 @@ class Targets:
                 setattr(self, name, _rgunicorn.LogWriter(fd))
                 os.close(fd)
 
+    def reopen(self, error: int | None, access: int | None, captured: bool) -> None:
+        """Goes on with these, which are the same files opened again."""
+        for fd, target in ((error, self.error), (access, self.access)):
+            if fd is not None and target is not None:
+                target.reopen(fd)
+        if captured and error is not None:
+            os.dup2(error, 1)
+            os.dup2(error, 2)
+
     def start(self) -> None:
         """In a worker: from now on nothing waits for a line to be written."""
         os.register_at_fork(after_in_child=self._after_fork)

@@ -71,6 +71,8 @@ class Worker:
     _place: Place | None = None
     _exit_code = 0
     _quitting = False
+    #: No signal has a say any more: the process is about to end.
+    _leaving = False
 
     def __init__(self, age: int, ppid: int, sockets: list[Any], app: Any, timeout: float, cfg: Any, log: Any) -> None:
         self.age = age
@@ -167,13 +169,17 @@ class Worker:
         """TERM: the arbiter's, after it has said so over the link, or from outside: then the arbiter decides."""
         assert self._place is not None
         if self._place.link.retired():
+            if not self.booted:
+                # Nothing has been taken yet, and the app may take its time to load.
+                self._quit(0)
+                sys.exit(0)
             self.alive = False
         else:
             self._place.link.stop_asked()
 
     def handle_quit(self, sig: int, frame: Any) -> None:
         """INT, QUIT: leave now. The second one of a group's and the arbiter's changes nothing."""
-        if self._quitting:
+        if self._quitting or self._leaving:
             return
         self._quit(0)
         self.cfg.worker_int(self)
@@ -182,12 +188,16 @@ class Worker:
 
     def handle_abort(self, sig: int, frame: Any) -> None:
         """ABRT: a request has been silent for too long."""
+        if self._leaving:
+            return
         self._quit(1)
         self.cfg.worker_abort(self)
         sys.exit(1)
 
     def handle_usr1(self, sig: int, frame: Any) -> None:
-        """USR1: log files are opened again."""
+        """USR1: log files are opened again. The server's own came over the link."""
+        assert self._place is not None
+        self._place.link.retired()
         self.log.reopen_files()
 
     def handle_winch(self, sig: int, frame: Any) -> None:
@@ -222,6 +232,7 @@ class Worker:
         )
         self._engine.start()
         targets.start()
+        place.link.reopens(targets.error, targets.access)
         os.register_at_fork(before=self._engine.before_fork, after_in_child=self._engine.after_fork_in_child)
 
 

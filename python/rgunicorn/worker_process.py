@@ -19,20 +19,34 @@ from .worker import Place
 #: Seconds that the logs' readers get at the end.
 _DRAIN_LIMIT = 5.0
 
+_EVERY_SIGNAL = signal.valid_signals()
+
 
 def work(server: Any, worker: Any, place: Place) -> NoReturn:
     """Runs the worker and ends the process."""
     code = 1
     try:
-        gc.enable()
-        _rgunicorn.set_title(f"rgunicorn: worker [{server.proc_name}]")
-        worker.pid = os.getpid()
-        worker._place = place
-        code = _run(server, worker, place)
+        try:
+            gc.enable()
+            _rgunicorn.set_title(f"rgunicorn: worker [{server.proc_name}]")
+            worker.pid = os.getpid()
+            worker._place = place
+            code = _run(server, worker, place)
+        except BaseException:
+            _complain()
+        finally:
+            code = _take_leave(server, worker, place, code)
+    except SystemExit:
+        pass  # A signal's, between two of these steps: the code stands.
     except BaseException:
         _complain()
     finally:
-        _end(server, worker, place, code)
+        # A handler may raise up to the moment when none can run any more, and once.
+        try:
+            _silence(worker)
+        finally:
+            _silence(worker)
+            _leave(server, code)
 
 
 def _run(server: Any, worker: Any, place: Place) -> int:
@@ -63,7 +77,8 @@ def _run(server: Any, worker: Any, place: Place) -> int:
         return int(server.WORKER_BOOT_ERROR)
 
 
-def _end(server: Any, worker: Any, place: Place, code: int) -> NoReturn:
+def _take_leave(server: Any, worker: Any, place: Place, code: int) -> int:
+    """What is done and said at the end while signals still count. Returns the exit code."""
     try:
         limit = max(1.0, float(server.cfg.graceful_timeout or 0))
         _rgunicorn.exit_within(limit, code)
@@ -77,17 +92,25 @@ def _end(server: Any, worker: Any, place: Place, code: int) -> NoReturn:
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
     except SystemExit as error:
-        code = exit_status(error)[0] or code
+        return exit_status(error)[0] or code
     except BaseException:
         _complain()
-    finally:
-        # A handler that raises now would leave by another code, or lose what is still to be written.
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    return code
+
+
+def _silence(worker: Any) -> None:
+    """Ends the signals' say: a handler that raised now would leave by another code, or lose what is still to be written."""
+    worker._leaving = True
+    signal.pthread_sigmask(signal.SIG_BLOCK, _EVERY_SIGNAL)
+
+
+def _leave(server: Any, code: int) -> NoReturn:
+    """Writes out what is still to be written, and ends."""
+    try:
         flush_stdio()
-        try:
-            targets.drain(min(_DRAIN_LIMIT, float(server.cfg.graceful_timeout or 1)))
-        finally:
-            os._exit(code)
+        targets.drain(min(_DRAIN_LIMIT, float(server.cfg.graceful_timeout or 1)))
+    finally:
+        os._exit(code)
 
 
 def flush_stdio() -> None:

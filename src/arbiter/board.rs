@@ -12,16 +12,14 @@ use super::keep::SLOTS;
 use crate::sys::clock::{nanos, now};
 use crate::sys::link;
 use crate::sys::memory::Shared;
+use crate::sys::{Pid, process};
 
-/// What the workers of a generation share.
+/// A generation's scoreboard.
 #[derive(Debug)]
 struct Common {
     board: Shared,
     /// Thread records of a slot.
     threads: u32,
-    /// Connections that their worker has no time for, for an idle one to take: the end to receive from, and the end to
-    /// send to. Both are held here, so that neither is ever without the other.
-    hand_off: (OwnedFd, OwnedFd),
 }
 
 impl Common {
@@ -31,19 +29,29 @@ impl Common {
 }
 
 /// All scoreboards, and what workers that are gone have counted.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Boards {
     boards: BTreeMap<u32, Common>,
+    /// Connections that their worker has no time for, or cannot keep since it leaves, for another one to take, of
+    /// whatever generation: the end to receive from, and the end to send to. Both are held here, so that neither is ever
+    /// without the other, and nothing in between is lost.
+    hand_off: (OwnedFd, OwnedFd),
     /// Requests of workers that are gone.
     pub past_requests: u64,
 }
 
 impl Boards {
-    /// Makes what a generation's workers share.
+    /// No scoreboard yet.
+    pub fn new() -> io::Result<Boards> {
+        Ok(Boards { boards: BTreeMap::new(), hand_off: link::hand_off()?, past_requests: 0 })
+    }
+
+    /// Makes a generation's scoreboard, for so many threads a worker. Nothing is lost of one that fits.
     pub fn add(&mut self, generation: u32, threads: u32) -> io::Result<()> {
-        let board = Shared::new(size_bytes(SLOTS, threads))?;
-        let common = Common { board, threads, hand_off: link::hand_off()? };
-        self.boards.insert(generation, common);
+        if self.boards.get(&generation).is_none_or(|common| common.threads != threads) {
+            let board = Shared::new(size_bytes(SLOTS, threads))?;
+            self.boards.insert(generation, Common { board, threads });
+        }
         Ok(())
     }
 
@@ -51,7 +59,7 @@ impl Boards {
     pub fn common(&self, generation: u32, slot: u32) -> Option<[BorrowedFd<'_>; 3]> {
         let common = self.boards.get(&generation)?;
         common.scoreboard().note_use(slot);
-        let (receive, send) = &common.hand_off;
+        let (receive, send) = &self.hand_off;
         Some([common.board.as_fd(), receive.as_fd(), send.as_fd()])
     }
 
@@ -83,5 +91,9 @@ impl Boards {
 impl Board for Boards {
     fn heartbeat(&self, generation: u32, slot: u32) -> Option<Duration> {
         self.slot(generation, slot).map(|slot| Duration::from_nanos(slot.heartbeat(nanos(now()))))
+    }
+
+    fn resident(&self, pid: Pid) -> Option<u64> {
+        process::resident(pid)
     }
 }

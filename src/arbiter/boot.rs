@@ -8,7 +8,7 @@ use rgunicorn_wire::{BUILD_ID, Order, Report, WIRE_VERSION};
 
 use super::core::{Core, Phase};
 use super::event::{Action, BindFailure, Plan};
-use super::generation::{Generation, Stage};
+use super::generation::{Generation, Purpose, Stage};
 use crate::exit::Exit;
 use crate::sys::process::Kill;
 use crate::sys::signals::name_of;
@@ -24,18 +24,25 @@ const MAX_FORKSERVER_DEATHS: u32 = 3;
 const STEADY: Duration = Duration::from_secs(5);
 
 impl Core {
-    pub(super) fn start_generation(&mut self, replacement: bool) {
+    pub(super) fn start_generation(&mut self, purpose: Purpose) -> u32 {
         self.last_generation += 1;
         let number = self.last_generation;
-        self.generations.insert(number, Generation::new(number, replacement));
+        let epoch = match purpose {
+            Purpose::First | Purpose::Replacement => self.epoch,
+            Purpose::Reload => number,
+        };
+        self.generations.insert(number, Generation::new(number, purpose, epoch));
         self.out.push(Action::StartForkserver { generation: number });
+        number
     }
 
     pub(super) fn forkserver_started(&mut self, number: u32, pid: Pid, interpreter: String, now: Duration) {
-        if let Some(generation) = self.generations.get_mut(&number) {
-            generation.pid = Some(pid);
-            generation.interpreter = interpreter;
-        }
+        // It may have been given up before this was heard of; then nobody would end it.
+        let Some(generation) = self.generations.get_mut(&number) else {
+            return self.out.push(Action::Signal { pid, what: Kill::Kill });
+        };
+        generation.pid = Some(pid);
+        generation.interpreter = interpreter;
         self.allow_time(number, now);
     }
 
@@ -44,8 +51,9 @@ impl Core {
     fn allow_time(&mut self, number: u32, now: Duration) {
         let limit = self.plan_of(number).boot_timeout;
         if let Some(generation) = self.generations.get_mut(&number) {
-            let serving = matches!(generation.stage, Stage::Serving { .. } | Stage::Ending { .. });
-            generation.deadline = (number > 1 && !serving).then_some(now + limit);
+            let limited =
+                generation.purpose != Purpose::First && generation.comes_up() && generation.stage != Stage::Proving;
+            generation.deadline = limited.then_some(now + limit);
         }
     }
 
@@ -81,19 +89,31 @@ impl Core {
                 }
                 let generation = self.generations.get_mut(&number);
                 match generation {
-                    Some(generation) if generation.replacement => generation.stage = Stage::Readying,
+                    // The addresses have been bound all along.
+                    Some(generation) if generation.purpose == Purpose::Replacement => {
+                        generation.stage = Stage::Readying;
+                        self.out.push(Action::Announce { generation: number });
+                    }
                     Some(generation) => {
                         generation.stage = Stage::Binding { failed: 0, retry_at: None };
                         self.out.push(Action::Bind { generation: number });
                     }
                     None => {}
                 }
-                if self.generations.get(&number).is_some_and(|generation| generation.replacement) {
-                    // The addresses have been bound all along.
-                    self.tell(number, Order::Bound { addresses: Vec::new() });
-                }
             }
             (Stage::Readying, Report::ReadyDone) => self.begin_to_serve(number, now),
+            // Of a reload, run late.
+            (Stage::Serving { .. }, Report::ReadyDone) => {}
+            (_, Report::PreExecDone { environment }) => self.upgrade_prepared(environment),
+            (Stage::Serving { .. } | Stage::Superseded, Report::Failed(failure)) if failure.stage == "pre_exec" => {
+                let text = format!("pre_exec failed: {}\n{}", failure.message, failure.traceback);
+                self.upgrade_failed(text.trim_end());
+            }
+            (Stage::Serving { .. }, Report::Failed(failure)) => {
+                let text = format!("{} failed: {}\n{}", failure.stage, failure.message, failure.traceback);
+                self.log(Level::Error, text.trim_end());
+            }
+            (_, Report::Superseded { keeps }) => self.superseded(number, &keeps, now),
             (_, Report::Failed(failure)) => self.forkserver_failed(number, &failure, now),
             (_, Report::ForkFailed { age, why }) => self.fork_failed(age, &why, now),
             // The worker's own hello is what counts.
@@ -113,38 +133,48 @@ impl Core {
     }
 
     pub(super) fn on_settled(&mut self, number: u32, plan: Plan) {
-        let Some(generation) = self.generations.get_mut(&number) else { return };
-        let replacement = generation.replacement;
-        if !replacement {
+        // It may have been given up meanwhile.
+        let settling = self.generations.get_mut(&number).filter(|generation| generation.stage == Stage::Settling);
+        let Some(generation) = settling else { return };
+        let purpose = generation.purpose;
+        let old_num_workers = match purpose {
+            Purpose::First => None,
+            Purpose::Reload | Purpose::Replacement => Some(self.target),
+        };
+        let num_workers = match purpose {
+            Purpose::First | Purpose::Reload => plan.workers,
+            Purpose::Replacement => self.target,
+        };
+        if purpose == Purpose::First {
             self.target = plan.workers;
         }
         generation.stage = Stage::Starting;
         let warnings = plan.warnings.clone();
         generation.plan = Some(plan);
         self.was_up = true;
-        if !replacement {
+        if purpose == Purpose::First {
             self.log(Level::Info, format!("Starting rgunicorn {}", rgunicorn_wire::VERSION));
+        }
+        if purpose != Purpose::Replacement {
             for warning in warnings {
                 self.log(Level::Warning, warning);
             }
         }
-        self.out.push(Action::Configure {
-            generation: number,
-            first: number == 1,
-            replacement,
-            num_workers: self.target,
-        });
+        self.out.push(Action::Configure { generation: number, purpose, num_workers, old_num_workers });
     }
 
-    pub(super) fn on_bound(&mut self, addresses: &[String]) {
+    pub(super) fn on_bound(&mut self, addresses: &[String], now: Duration) {
         let binding = self.generations.values_mut().find(|g| matches!(g.stage, Stage::Binding { .. }));
         let Some(generation) = binding else { return };
-        generation.stage = Stage::Readying;
         let number = generation.number;
+        if generation.purpose == Purpose::Reload {
+            return self.begin_to_prove(number, now);
+        }
+        generation.stage = Stage::Readying;
         let class = generation.plan.as_ref().map(|plan| plan.worker_class.clone()).unwrap_or_default();
         self.log(Level::Info, format!("Listening at: {} ({})", addresses.join(","), std::process::id()));
         self.log(Level::Info, format!("Using worker: {class}"));
-        self.tell(number, Order::Bound { addresses: addresses.to_vec() });
+        self.out.push(Action::Announce { generation: number });
     }
 
     pub(super) fn on_bind_failed(&mut self, failure: &BindFailure, now: Duration) {
@@ -173,6 +203,9 @@ impl Core {
             generation.deadline = None;
         }
         self.serving = Some(number);
+        if self.reload_asked && self.candidate.is_none() {
+            self.reload(now);
+        }
         if matches!(self.phase, Phase::Booting) {
             self.phase = Phase::Running;
         }
@@ -205,6 +238,7 @@ impl Core {
                 self.out.push(Action::Complain(message.to_owned()));
                 self.fail_start(exit, now);
             }
+            Phase::Running if self.candidate == Some(number) => self.discard_candidate(number, message, now),
             Phase::Running => {
                 self.log(Level::Error, message);
                 let wait = self.forkserver_backoff.fail(now).unwrap_or_default().as_secs_f64();
@@ -249,6 +283,7 @@ impl Core {
     /// A forkserver was reaped.
     pub(super) fn forkserver_ended(&mut self, number: u32, status: Status, now: Duration) {
         let Some(generation) = self.generations.remove(&number) else { return };
+        self.upgrade_lost(number);
         self.out.push(Action::Discard { generation: number });
         if self.serving == Some(number) {
             self.serving = None;
@@ -272,6 +307,12 @@ impl Core {
                 self.out.push(Action::Complain(message));
                 self.fail_start(Exit::Failure, now);
             }
+            Phase::Running if self.candidate == Some(number) => {
+                let why = format!("the Python process {how} while {}", generation.doing());
+                self.discard_candidate(number, &why, now);
+            }
+            // It only waited for its last workers.
+            Phase::Running if !matches!(generation.stage, Stage::Serving { .. }) && !generation.comes_up() => {}
             Phase::Running => {
                 let pid = generation.pid.map_or(0, |pid| pid.0);
                 self.log(
@@ -323,9 +364,12 @@ impl Core {
         for (number, doing) in stuck {
             self.end_stuck_forkserver(number, &format!("took too long {doing}"));
         }
-        let nobody_forks = self.generations.values().all(|g| matches!(g.stage, Stage::Ending { .. }));
-        if matches!(self.phase, Phase::Running) && nobody_forks && self.forkserver_backoff.waits(now).is_none() {
-            self.start_generation(true);
+        let somebody_forks = self.generations.values().any(|generation| {
+            matches!(generation.stage, Stage::Serving { .. })
+                || generation.comes_up() && generation.purpose != Purpose::Reload
+        });
+        if matches!(self.phase, Phase::Running) && !somebody_forks && self.forkserver_backoff.waits(now).is_none() {
+            self.start_generation(Purpose::Replacement);
         }
     }
 

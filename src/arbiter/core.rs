@@ -11,14 +11,19 @@ use rgunicorn_wire::Order;
 
 use super::event::{Action, Event, FromWorker, Plan};
 use super::fleet::Fleet;
-use super::generation::{Backoff, Generation};
+use super::generation::{Backoff, Generation, Purpose};
+use super::renewal::Renewal;
 use super::stop::Ending;
+use super::upgrade::{Origin, Upgrade};
+use crate::sys::process::Kill;
 use crate::sys::{Pid, Signal, Status};
 
-/// What can be read of a worker's slot in the scoreboard.
+/// What can be seen of workers from outside.
 pub trait Board {
-    /// When the worker last showed life; `None` if its slot cannot be read.
+    /// When the worker in this slot of the scoreboard last showed life; `None` if its slot cannot be read.
     fn heartbeat(&self, generation: u32, slot: u32) -> Option<Duration>;
+    /// Bytes of memory that a process has; `None` if it is gone.
+    fn resident(&self, pid: Pid) -> Option<u64>;
 }
 
 /// Where the arbiter is.
@@ -47,6 +52,20 @@ pub struct Core {
     pub(super) target: u32,
     /// Whether a worker was ever ready: from then on a boot failure stops nothing.
     pub(super) ever_ready: bool,
+    /// The generation of a reload that has not taken over yet.
+    pub(super) candidate: Option<u32>,
+    /// One of its workers could not boot.
+    pub(super) candidate_failed: bool,
+    /// Another reload was asked for while one was under way.
+    pub(super) reload_asked: bool,
+    /// The reload that the serving generation belongs to.
+    pub(super) epoch: u32,
+    /// The generation that has taken over, until all workers are its own and ready.
+    pub(super) roll: Option<u32>,
+    /// The generation whose `when_ready` has to wait for the end of the old forkserver.
+    pub(super) when_ready_due: Option<u32>,
+    /// The workers that generations which stay have been told of last.
+    pub(super) told_workers: Vec<(i32, u64)>,
     /// Exit code of the first worker that could not boot, while none was ever ready.
     pub(super) boot_failure: Option<i32>,
     /// Workers that ended otherwise before any was ready.
@@ -62,21 +81,20 @@ pub struct Core {
     pub(super) forkserver_deaths: u32,
     /// A worker that has reached `max_requests`, and the one that is to take its place.
     pub(super) renewal: Option<Renewal>,
+    /// When the workers' memory is to be looked at.
+    pub(super) sample_at: Option<Duration>,
+    /// A graceful stop was asked for, and begins at this time.
+    pub(super) drain_until: Option<Duration>,
     /// `child_exit` of workers whose forkserver died before them; for the next one.
     pub(super) orphans: Vec<Order>,
     /// Heartbeats count as this fresh at least: after a pause of the whole machine, every worker gets a new period.
     pub(super) fresh_since: Duration,
+    /// Where this arbiter comes from.
+    pub(super) origin: Origin,
+    /// The one that is to take over from it.
+    pub(super) upgrade: Option<Upgrade>,
     due_at: Option<Duration>,
     pub(super) out: Vec<Action>,
-}
-
-/// A replacement under way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Renewal {
-    /// Who is to be replaced.
-    pub old: u64,
-    /// By whom; `None` until one is ordered, or when it died.
-    pub new: Option<u64>,
 }
 
 /// An arbiter that wakes later than this after its deadline was itself stopped.
@@ -88,13 +106,19 @@ static NO_PLAN: Plan = Plan {
     timeout: None,
     graceful_timeout: Duration::from_secs(1),
     boot_timeout: Duration::from_secs(60),
+    drain_delay: Duration::ZERO,
+    max_rss: [0; 2],
+    max_lifetime: [Duration::ZERO; 2],
+    seed: 0,
+    reload_surge: 1,
+    daemon: false,
     worker_class: String::new(),
     warnings: Vec::new(),
 };
 
 impl Core {
     /// An arbiter that is about to start, and the first thing to do.
-    pub fn new(now: Duration) -> (Core, Vec<Action>) {
+    pub fn new(origin: Origin, now: Duration) -> (Core, Vec<Action>) {
         let mut core = Core {
             phase: Phase::Booting,
             generations: BTreeMap::new(),
@@ -103,6 +127,13 @@ impl Core {
             fleet: Fleet::default(),
             target: 0,
             ever_ready: false,
+            candidate: None,
+            candidate_failed: false,
+            reload_asked: false,
+            epoch: 1,
+            roll: None,
+            when_ready_due: None,
+            told_workers: Vec::new(),
             boot_failure: None,
             boot_deaths: 0,
             boot_backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(30)),
@@ -111,12 +142,16 @@ impl Core {
             was_up: false,
             forkserver_deaths: 0,
             renewal: None,
+            sample_at: None,
+            drain_until: None,
             orphans: Vec::new(),
             fresh_since: now,
+            origin,
+            upgrade: None,
             due_at: None,
             out: Vec::new(),
         };
-        core.start_generation(false);
+        core.start_generation(Purpose::First);
         let actions = std::mem::take(&mut core.out);
         (core, actions)
     }
@@ -136,6 +171,11 @@ impl Core {
             Event::Reported { generation, report } => self.on_report(generation, report, now),
             Event::Unlinked { generation } => self.forkserver_unlinked(generation),
             Event::Settled { generation, plan } => self.on_settled(generation, plan),
+            Event::Reload => self.reload(now),
+            Event::UpgradeStarted { pid } => self.upgrade_started(pid),
+            Event::UpgradeFailed(why) => self.upgrade_failed(&why),
+            Event::UpgradeReady => self.upgrade_ready(),
+            Event::Promoted => self.promoted(now),
             Event::Amended { generation, plan } => {
                 if let Some(amended) = self.generations.get_mut(&generation) {
                     if generation == 1 {
@@ -144,7 +184,7 @@ impl Core {
                     amended.plan = Some(plan);
                 }
             }
-            Event::Bound { addresses } => self.on_bound(&addresses),
+            Event::Bound { addresses } => self.on_bound(&addresses, now),
             Event::BindFailed(failure) => self.on_bind_failed(&failure, now),
             Event::Failed { generation, message, exit } => self.generation_failed(generation, &message, exit, now),
             Event::Worker { age, said: FromWorker::Said(message, sender) } => self.on_said(age, message, sender, now),
@@ -153,6 +193,11 @@ impl Core {
         }
         self.look_at_deadlines(now, board);
         self.maintain(now);
+        self.maintain_candidate(now);
+        self.proceed_with_roll();
+        self.dismiss_superseded();
+        self.update_staying();
+        self.run_when_ready();
         self.proceed_with_stop(now);
         self.due_at = self.next_deadline(now, board);
         std::mem::take(&mut self.out)
@@ -170,6 +215,9 @@ impl Core {
         match (&self.phase, signal) {
             // The loop has reaped: the exits come as events of their own.
             (_, Signal::Chld) => {}
+            (Phase::Running, Signal::Term) if self.drain_until.is_none() && !self.plan().drain_delay.is_zero() => {
+                self.begin_drain(now);
+            }
             (Phase::Booting | Phase::Running, Signal::Term) => self.begin_stop(true, now),
             (Phase::Booting | Phase::Running, Signal::Int | Signal::Quit) => self.begin_stop(false, now),
             (Phase::Stopping(_) | Phase::Leaving(_), Signal::Int | Signal::Quit) => self.hasten(now),
@@ -178,13 +226,27 @@ impl Core {
             // As in Gunicorn there is always one left.
             (Phase::Running, Signal::Ttou) if self.target > 1 => self.resize(self.target - 1),
             (_, Signal::Ttin | Signal::Ttou) => {}
-            (_, Signal::Hup | Signal::Usr1 | Signal::Usr2) => {
-                self.log(
-                    Level::Warning,
-                    format!("{signal} does nothing yet in this version; restart to apply changes"),
-                );
+            (Phase::Running, Signal::Hup | Signal::Usr2) if self.drain_until.is_some() => {}
+            (Phase::Running, Signal::Hup) => {
+                self.log(Level::Info, format!("Hang up: {}", self.title()));
+                self.reload(now);
             }
-            (_, Signal::Winch) => {}
+            // Remembered: the configuration may just have been read.
+            (Phase::Booting, Signal::Hup) => self.reload_asked = true,
+            (Phase::Stopping(_) | Phase::Leaving(_), Signal::Hup) => {}
+            (_, Signal::Usr1) => {
+                self.out.push(Action::ReopenLogs);
+                // For the files that Python handlers have. Before its hello a worker has opened none.
+                let pids = self.fleet.iter().filter_map(|worker| worker.pid);
+                self.out.extend(pids.map(|pid| Action::Signal { pid, what: Kill::Usr1 }));
+            }
+            (Phase::Running, Signal::Usr2) => self.begin_upgrade(),
+            (_, Signal::Usr2) => self.log(Level::Warning, "USR2 signal ignored: the server is not up"),
+            (Phase::Running, Signal::Winch) if self.plan().daemon => {
+                self.log(Level::Info, "graceful stop of workers");
+                self.resize(0);
+            }
+            (_, Signal::Winch) => self.log(Level::Debug, "SIGWINCH ignored. Not daemonized"),
         }
     }
 
@@ -192,6 +254,7 @@ impl Core {
         let forkserver = self.generations.values().find(|generation| generation.pid == Some(pid));
         if let Some(number) = forkserver.map(|generation| generation.number) {
             self.forkserver_ended(number, status, now);
+        } else if self.upgrade_ended(pid, status) {
         } else if let Some(age) = self.fleet.claim(pid, status) {
             self.worker_ended(age, status, now);
         }
@@ -222,6 +285,7 @@ impl Core {
             self.generations_deadline(),
             self.backoff_deadline(now),
             self.stop_deadline(),
+            self.limits_deadline(),
         ]
         .into_iter()
         .flatten()
@@ -231,5 +295,7 @@ impl Core {
     fn look_at_deadlines(&mut self, now: Duration, board: &dyn Board) {
         self.look_at_workers(now, board);
         self.look_at_generations(now);
+        self.look_at_limits(now, board);
+        self.look_at_drain(now);
     }
 }

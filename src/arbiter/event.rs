@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rgunicorn_logs::Level;
-use rgunicorn_wire::message::FileSetting;
+use rgunicorn_wire::message::{Environment, FileSetting};
 use rgunicorn_wire::{Order, PyValue, Report, WorkerSays};
 
+use super::generation::Purpose;
 use crate::exit::Exit;
 use crate::sys::process::Kill;
 use crate::sys::{Pid, Signal, Status};
@@ -59,6 +60,19 @@ pub enum Event {
         /// What the core needs of them.
         plan: Plan,
     },
+    /// A reload is asked for, by other means than a signal.
+    Reload,
+    /// The program that is to take over was started.
+    UpgradeStarted {
+        /// Its pid.
+        pid: Pid,
+    },
+    /// It could not be started.
+    UpgradeFailed(String),
+    /// Its first worker is ready.
+    UpgradeReady,
+    /// The arbiter that this one takes over from is gone.
+    Promoted,
     /// Hooks have changed a generation's settings.
     Amended {
         /// Which.
@@ -126,6 +140,18 @@ pub struct Plan {
     pub graceful_timeout: Duration,
     /// How long it may take to get ready.
     pub boot_timeout: Duration,
+    /// How long it goes on taking connections after a TERM.
+    pub drain_delay: Duration,
+    /// Bytes of memory above which a worker is replaced, and how much more by chance; 0: none.
+    pub max_rss: [u64; 2],
+    /// Time after which a worker is replaced, and how much more by chance; zero: never.
+    pub max_lifetime: [Duration; 2],
+    /// What chance is made of.
+    pub seed: u64,
+    /// This process is a daemon, and WINCH means something.
+    pub daemon: bool,
+    /// How many workers a reload may have more than there should be.
+    pub reload_surge: u32,
     /// For "Using worker".
     pub worker_class: String,
     /// Lines to log once the logs are open: settings that have no effect, and the like.
@@ -151,12 +177,12 @@ pub enum Action {
     Configure {
         /// Which.
         generation: u32,
-        /// `on_starting` is due.
-        first: bool,
-        /// It stands in for one that died.
-        replacement: bool,
+        /// Which hooks are due.
+        purpose: Purpose,
         /// Workers to be started.
         num_workers: u32,
+        /// Their number before.
+        old_num_workers: Option<u32>,
     },
     /// Hooks changed settings. Answered by `Failed` if that cannot be.
     Amend {
@@ -186,6 +212,28 @@ pub enum Action {
         /// Its place in that generation's scoreboard.
         slot: u32,
     },
+    /// Tell a forkserver where the server listens: `when_ready` is due.
+    Announce {
+        /// Whose.
+        generation: u32,
+    },
+    /// A reload's generation takes over: its addresses, pidfile, title and logs are the server's from now on.
+    Commit {
+        /// Which.
+        generation: u32,
+    },
+    /// A reload's generation does not take over: what it has opened is closed.
+    Abandon {
+        /// Which.
+        generation: u32,
+    },
+    /// A reload begins: tell whoever wants to know.
+    AnnounceReload,
+    /// A reload is over, well or with a reason: tell whoever waits for it.
+    ReloadEnded {
+        /// Why nothing has changed.
+        failure: Option<String>,
+    },
     /// Tell a worker to finish and leave.
     Retire {
         /// Which.
@@ -194,6 +242,8 @@ pub enum Action {
         pid: Option<Pid>,
         /// It is to empty the listeners' queues first.
         drain: bool,
+        /// The generation that its idle connections may go to, if it is another one.
+        successor: Option<u32>,
     },
     /// Send a signal.
     Signal {
@@ -211,6 +261,17 @@ pub enum Action {
         /// What happened.
         text: String,
     },
+    /// Log this about a worker that a signal ended, with what is known of that and what it was doing.
+    Obituary {
+        /// Which.
+        age: u64,
+        /// Its pid.
+        pid: Pid,
+        /// How bad it is.
+        level: Level,
+        /// What happened.
+        text: String,
+    },
     /// A worker is gone: close its link, add up its counters, free its slot.
     Bury {
         /// Which.
@@ -221,6 +282,27 @@ pub enum Action {
         /// Which.
         generation: u32,
     },
+    /// Start the program that is to take over, with these changes of its environment.
+    Upgrade {
+        /// What `pre_exec` has changed.
+        environment: Environment,
+    },
+    /// The new arbiter is gone: the listeners are this one's alone.
+    UpgradeOver,
+    /// The old arbiter is gone: its pidfile, title and listeners are this one's.
+    Promote {
+        /// This one's first worker is ready, or was.
+        ready: bool,
+    },
+    /// This process leaves, and that one goes on: tell whoever supervises us.
+    HandOver {
+        /// The new arbiter.
+        pid: Pid,
+    },
+    /// Open the log files again, everywhere.
+    ReopenLogs,
+    /// Responses are to close their connections: clients have to look for another server.
+    Drain,
     /// Take no new connections any more; what is queued is served.
     StopAccepting,
     /// The service is up: tell whoever waits for that.

@@ -13,6 +13,8 @@ pub struct Worker {
     pub age: u64,
     /// Who forked it.
     pub generation: u32,
+    /// Which reload that belongs to.
+    pub epoch: u32,
     /// Its place in its generation's scoreboard.
     pub slot: u32,
     /// Known from its hello on.
@@ -23,6 +25,8 @@ pub struct Worker {
     pub booted: bool,
     /// What it said about why it could not boot: exit code.
     pub failure: Option<i32>,
+    /// Why it could not, in one line.
+    pub reason: Option<String>,
     /// It got a TERM that was not ours.
     pub asked: bool,
     /// It has reached `max_requests` and serves on until its replacement is ready.
@@ -100,8 +104,8 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// A new worker of this generation, or `None` if its scoreboard (of so many slots) is full.
-    pub fn order(&mut self, generation: u32, slots: u32, until: Duration) -> Option<&Worker> {
+    /// A new worker of this generation and epoch, or `None` if its scoreboard (of so many slots) is full.
+    pub fn order(&mut self, generation: u32, epoch: u32, slots: u32, until: Duration) -> Option<&Worker> {
         let taken: BTreeSet<u32> = self.of(generation).map(|worker| worker.slot).collect();
         let slot = (0..slots).find(|slot| !taken.contains(slot))?;
         self.last_age += 1;
@@ -110,11 +114,13 @@ impl Fleet {
         let worker = Worker {
             age,
             generation,
+            epoch,
             slot,
             pid: None,
             stage,
             booted: false,
             failure: None,
+            reason: None,
             asked: false,
             recycle: false,
         };
@@ -204,7 +210,7 @@ mod tests {
     #[test]
     fn a_worker_that_died_before_its_hello_was_read_is_found() {
         let mut fleet = Fleet::default();
-        let age = fleet.order(1, 4, SOON).unwrap().age;
+        let age = fleet.order(1, 1, 4, SOON).unwrap().age;
         assert_eq!(fleet.claim(Pid(7), Status::Exited(3)), None);
         assert_eq!(fleet.greet(age, Pid(7), SOON), Some(Status::Exited(3)));
     }
@@ -213,17 +219,17 @@ mod tests {
     fn strangers_are_forgotten_when_no_order_is_open() {
         let mut fleet = Fleet::default();
         assert_eq!(fleet.claim(Pid(9), Status::Exited(0)), None);
-        let first = fleet.order(1, 4, SOON).unwrap().age;
+        let first = fleet.order(1, 1, 4, SOON).unwrap().age;
         assert_eq!(fleet.claim(Pid(9), Status::Exited(0)), None);
         fleet.remove(first);
-        let second = fleet.order(1, 4, SOON).unwrap().age;
+        let second = fleet.order(1, 1, 4, SOON).unwrap().age;
         assert_eq!(fleet.greet(second, Pid(9), SOON), None, "a pid that was used again");
     }
 
     #[test]
     fn only_the_first_hello_counts() {
         let mut fleet = Fleet::default();
-        let age = fleet.order(1, 4, SOON).unwrap().age;
+        let age = fleet.order(1, 1, 4, SOON).unwrap().age;
         fleet.greet(age, Pid(7), SOON);
         fleet.greet(age, Pid(8), SOON);
         assert_eq!(fleet.get(age).unwrap().pid, Some(Pid(7)));
@@ -233,12 +239,12 @@ mod tests {
     #[test]
     fn slots_are_used_again_and_end_somewhere() {
         let mut fleet = Fleet::default();
-        let slots: Vec<u32> = (0..2).map(|_| fleet.order(1, 2, SOON).unwrap().slot).collect();
+        let slots: Vec<u32> = (0..2).map(|_| fleet.order(1, 1, 2, SOON).unwrap().slot).collect();
         assert_eq!(slots, [0, 1]);
-        assert!(fleet.order(1, 2, SOON).is_none());
-        assert_eq!(fleet.order(2, 2, SOON).unwrap().slot, 0, "another generation has its own");
+        assert!(fleet.order(1, 1, 2, SOON).is_none());
+        assert_eq!(fleet.order(2, 2, 2, SOON).unwrap().slot, 0, "another generation has its own");
         fleet.remove(1);
-        let again = fleet.order(1, 2, SOON).unwrap();
+        let again = fleet.order(1, 1, 2, SOON).unwrap();
         assert_eq!((again.slot, again.age), (0, 4), "ages are never used twice");
     }
 }

@@ -1,4 +1,4 @@
-//! A generation's way from its forkserver's start to serving, as states. Pure.
+//! A generation's way from its forkserver's start to its end, as states. Pure.
 
 use std::time::Duration;
 
@@ -10,6 +10,10 @@ use crate::sys::Pid;
 pub struct Generation {
     /// Counts up; the first is 1.
     pub number: u32,
+    /// What it was started for.
+    pub purpose: Purpose,
+    /// Which reload it belongs to: one that stands in for a dead forkserver has the one of that.
+    pub epoch: u32,
     /// How far it is.
     pub stage: Stage,
     /// Its forkserver's pid, once that was started.
@@ -24,8 +28,17 @@ pub struct Generation {
     pub deadline: Option<Duration>,
     /// Known once its settings were settled.
     pub plan: Option<Plan>,
-    /// It stands in for one whose forkserver died.
-    pub replacement: bool,
+}
+
+/// What a generation is started for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To begin with.
+    First,
+    /// To take over, with everything read anew.
+    Reload,
+    /// To fork in place of one that died; the workers stay.
+    Replacement,
 }
 
 /// How far a generation is.
@@ -35,7 +48,7 @@ pub enum Stage {
     Loading,
     /// The daemon merges the settings.
     Settling,
-    /// The forkserver builds `cfg`, preloads the app, runs `on_starting`.
+    /// The forkserver builds `cfg`, preloads the app, runs `on_starting` or `on_reload`.
     Starting,
     /// Addresses are being bound.
     Binding {
@@ -46,11 +59,19 @@ pub enum Stage {
     },
     /// `when_ready` runs.
     Readying,
+    /// Of a reload: its first workers boot. Until one is ready, nothing has changed.
+    Proving,
     /// It forks workers.
     Serving {
         /// Since when.
         since: Duration,
     },
+    /// Another one serves; its workers finish.
+    Superseded,
+    /// Its last worker is gone; it was asked whether it can leave.
+    Asked,
+    /// It has threads or children of its own (a metrics server), so it stays until the stop.
+    Staying,
     /// It was told to leave, and is killed at this time.
     Ending {
         /// Then.
@@ -60,9 +81,11 @@ pub enum Stage {
 
 impl Generation {
     /// One whose forkserver is about to be started.
-    pub fn new(number: u32, replacement: bool) -> Generation {
+    pub fn new(number: u32, purpose: Purpose, epoch: u32) -> Generation {
         Generation {
             number,
+            purpose,
+            epoch,
             stage: Stage::Loading,
             pid: None,
             interpreter: String::new(),
@@ -70,7 +93,19 @@ impl Generation {
             said_hello: false,
             deadline: None,
             plan: None,
-            replacement,
+        }
+    }
+
+    /// Whether it is still to become the one that serves.
+    pub fn comes_up(&self) -> bool {
+        match self.stage {
+            Stage::Loading
+            | Stage::Settling
+            | Stage::Starting
+            | Stage::Binding { .. }
+            | Stage::Readying
+            | Stage::Proving => true,
+            Stage::Serving { .. } | Stage::Superseded | Stage::Asked | Stage::Staying | Stage::Ending { .. } => false,
         }
     }
 
@@ -82,10 +117,12 @@ impl Generation {
                 None => "starting",
             },
             Stage::Settling => "having its settings checked",
-            Stage::Starting => "loading the application or running on_starting",
+            Stage::Starting => "loading the application or running on_starting or on_reload",
             Stage::Binding { .. } => "waiting for its addresses",
             Stage::Readying => "running when_ready",
+            Stage::Proving => "booting its first workers",
             Stage::Serving { .. } => "serving",
+            Stage::Superseded | Stage::Asked | Stage::Staying => "seeing its last workers off",
             Stage::Ending { .. } => "leaving",
         };
         text.to_owned()

@@ -5,9 +5,10 @@ use std::time::Duration;
 use rgunicorn_logs::Level;
 use rgunicorn_wire::{Order, WorkerSays};
 
-use super::core::{Board, Core, Phase, Renewal};
+use super::core::{Board, Core, Phase};
 use super::event::Action;
 use super::fleet::{Stage, Worker};
+use super::stop::HURRY;
 use crate::sys::process::Kill;
 use crate::sys::signals::name_of;
 use crate::sys::{Pid, Status};
@@ -49,9 +50,9 @@ impl Core {
                 }
             }
             WorkerSays::Ready => self.worker_ready(age, now),
-            WorkerSays::Failed { exit, .. } => {
+            WorkerSays::Failed { exit, reason } => {
                 if let Some(worker) = self.fleet.get_mut(age).filter(|worker| !worker.booted) {
-                    worker.failure = Some(exit);
+                    (worker.failure, worker.reason) = (Some(exit), Some(reason));
                 }
             }
             WorkerSays::StopAsked if !stopping => {
@@ -71,16 +72,36 @@ impl Core {
     }
 
     fn worker_ready(&mut self, age: u64, now: Duration) {
+        let Some(grace) = self.fleet.get(age).map(|worker| self.plan_of(worker.generation).graceful_timeout) else {
+            return;
+        };
         // What has not said hello has no pid, and could be neither watched nor ended.
         let Some(worker) = self.fleet.get_mut(age).filter(|worker| worker.pid.is_some()) else { return };
         worker.booted = true;
-        if let Stage::Ordered { .. } | Stage::Booting { .. } = worker.stage {
-            worker.stage = Stage::Ready { since: now };
+        let generation = worker.generation;
+        match &mut worker.stage {
+            Stage::Ordered { .. } | Stage::Booting { .. } => worker.stage = Stage::Ready { since: now },
+            // It has begun to serve before it heard that it is to leave: what it has taken, it may finish.
+            Stage::Retiring { until } => {
+                *until = match &self.phase {
+                    Phase::Stopping(ending) | Phase::Leaving(ending) => ending.until,
+                    Phase::Booting | Phase::Running => *until + grace,
+                }
+            }
+            _ => {}
         }
+        let serves = worker.is_ready();
         self.boot_failure = None;
         self.boot_backoff.succeed();
         if !std::mem::replace(&mut self.ever_ready, true) {
             self.out.push(Action::AnnounceReady);
+        }
+        if !serves {
+            // It was told to leave meanwhile.
+            return;
+        }
+        if let Some(candidate) = self.candidate.filter(|candidate| *candidate == generation) {
+            self.commit(candidate, now);
         }
         if let Some(renewal) = self.renewal.filter(|renewal| renewal.new == Some(age)) {
             self.renewal = None;
@@ -92,7 +113,7 @@ impl Core {
     /// Else waitpid will tell.
     pub(super) fn worker_unlinked(&mut self, age: u64, now: Duration) {
         let Some(worker) = self.fleet.get(age).filter(|worker| worker.pid.is_none()) else { return };
-        if self.serving == Some(worker.generation) {
+        if self.serving == Some(worker.generation) || self.candidate == Some(worker.generation) {
             self.fork_failed(age, "it ended before it could say so, or the forkserver dropped the order", now);
         } else {
             self.lose_order(age);
@@ -101,10 +122,13 @@ impl Core {
 
     /// An order to fork was not carried out.
     pub(super) fn fork_failed(&mut self, age: u64, why: &str, now: Duration) {
-        if self.fleet.get(age).is_none_or(|worker| worker.pid.is_some()) {
+        let Some(generation) = self.fleet.get(age).filter(|worker| worker.pid.is_none()).map(|w| w.generation) else {
             return;
-        }
+        };
         self.lose_order(age);
+        if self.candidate == Some(generation) {
+            return self.candidate_worker_lost(generation, &format!("a worker could not be forked: {why}"), now);
+        }
         if matches!(self.phase, Phase::Running) {
             self.log(Level::Error, format!("A worker could not be forked: {why}"));
             self.boot_failed(Some(3), now);
@@ -114,7 +138,6 @@ impl Core {
     pub(super) fn lose_order(&mut self, age: u64) {
         self.fleet.remove(age);
         self.out.push(Action::Bury { age });
-        self.renewal_lost(age);
     }
 
     /// A worker was reaped.
@@ -131,9 +154,16 @@ impl Core {
                 None => self.orphans.push(order),
             }
         }
-        self.renewal_lost(age);
         if !matches!(self.phase, Phase::Running) {
             return;
+        }
+        if self.candidate == Some(worker.generation) {
+            let how = match (worker.reason, status) {
+                (Some(reason), _) => format!("its worker could not boot: {reason}"),
+                (None, Status::Exited(code)) => format!("its worker exited with code {code}"),
+                (None, Status::Signaled(signal)) => format!("its worker was ended by {}", name_of(signal)),
+            };
+            return self.candidate_worker_lost(worker.generation, &how, now);
         }
         match worker.stage {
             Stage::Retiring { .. } if worker.asked && !worker.booted => self.boot_failed(None, now),
@@ -188,9 +218,17 @@ impl Core {
             _ if status.by_term() => self.log(Level::Info, format!("{name} was sent SIGTERM!")),
             _ if status.by_kill() && killed_by_us => self.log(Level::Debug, format!("{name} was killed")),
             _ if status.by_kill() => {
-                self.log(Level::Error, format!("{name} was sent SIGKILL! Perhaps out of memory?"));
+                self.obituary(worker, Level::Error, format!("{name} was sent SIGKILL! Perhaps out of memory?"));
             }
-            Status::Signaled(signal) => self.log(Level::Warning, format!("{name} was sent {}!", name_of(signal))),
+            Status::Signaled(signal) => {
+                self.obituary(worker, Level::Warning, format!("{name} was sent {}!", name_of(signal)));
+            }
+        }
+    }
+
+    fn obituary(&mut self, worker: &Worker, level: Level, text: String) {
+        if let Some(pid) = worker.pid {
+            self.out.push(Action::Obituary { age: worker.age, pid, level, text });
         }
     }
 
@@ -210,22 +248,17 @@ impl Core {
     /// Tells a worker to leave, within the graceful timeout.
     pub(super) fn retire(&mut self, age: u64, drain: bool, now: Duration) {
         let Some(generation) = self.fleet.get(age).map(|worker| worker.generation) else { return };
-        let until = now + self.plan_of(generation).graceful_timeout;
+        let successor = self.serving.filter(|serving| *serving != generation);
+        let grace = self.plan_of(generation).graceful_timeout;
         let Some(worker) = self.fleet.get_mut(age) else { return };
+        // One that was never ready holds no request, and leaves at once; whether it is, it knows best.
+        let until = now + if worker.booted { grace } else { grace.min(HURRY) };
         if let Stage::Retiring { .. } | Stage::Aborting { .. } | Stage::Killed = worker.stage {
             return;
         }
         worker.stage = Stage::Retiring { until };
         let pid = worker.pid;
-        self.out.push(Action::Retire { age, pid, drain });
-    }
-
-    fn renewal_lost(&mut self, age: u64) {
-        match &mut self.renewal {
-            Some(renewal) if renewal.old == age => self.renewal = None,
-            Some(renewal) if renewal.new == Some(age) => renewal.new = None,
-            _ => {}
-        }
+        self.out.push(Action::Retire { age, pid, drain, successor });
     }
 
     pub(super) fn look_at_workers(&mut self, now: Duration, board: &dyn Board) {
@@ -244,7 +277,11 @@ impl Core {
                         // As good as reported: another one would only keep the operator waiting as long again.
                         self.boot_failure.get_or_insert(3);
                     }
-                    self.worker_silent(age, &format!("not ready within {limit} s"), now);
+                    let why = format!("not ready within {limit} s");
+                    self.worker_silent(age, &why, now);
+                    if let Some(worker) = self.fleet.get_mut(age) {
+                        worker.reason = Some(why);
+                    }
                 }
                 Stage::Ready { .. } => {
                     let overdue = self.overdue_at(worker, now, board).is_some_and(|at| at <= now);
@@ -311,53 +348,83 @@ impl Core {
         }
     }
 
-    /// Orders the workers that are missing and retires those that are too many, the oldest first.
+    /// Retires the workers that are too many, the oldest first, and orders those that are missing.
     pub(super) fn maintain(&mut self, now: Duration) {
-        let (Phase::Running, Some(serving)) = (&self.phase, self.serving) else { return };
-        if let Some(exit) = self.boot_failure {
-            // Once every worker of the first batch has reported, and none got ready, the start has failed.
-            if !self.fleet.iter().any(Worker::counts) {
-                self.give_up_start(exit, now);
-            }
+        if !matches!(self.phase, Phase::Running) {
             return;
         }
+        if let Some(exit) = self.boot_failure.filter(|_| !self.fleet.iter().any(Worker::counts)) {
+            // Every worker of the first batch has reported, and none got ready: the start has failed.
+            return self.give_up_start(exit, now);
+        }
         self.choose_renewal();
-        let renewing = self.renewal.is_some_and(|renewal| self.fleet.get(renewal.old).is_some_and(Worker::counts));
-        let wanted = self.target as usize + usize::from(renewing);
-        let mut count = self.fleet.iter().filter(|worker| worker.counts()).count();
+        self.assign_renewal(now);
+        let wanted = self.target as usize + usize::from(self.renewal.is_some());
+        self.retire_the_old(now);
+        let mut count = self.current_workers().count();
         while count > wanted {
             let Some(age) = self.dispensable() else { break };
             self.retire(age, false, now);
             count -= 1;
         }
-        if self.boot_backoff.waits(now).is_some() || self.crash_backoff.waits(now).is_some() {
-            return;
-        }
-        // Not all at once: descriptors in flight count for a limit of the kernel's.
-        while count < wanted && self.fleet.open_orders() < MAX_OPEN_ORDERS {
-            let until = now + self.plan_of(serving).boot_timeout;
-            let Some(worker) = self.fleet.order(serving, SLOTS, until) else { break };
-            let (age, slot) = (worker.age, worker.slot);
-            self.out.push(Action::Fork { generation: serving, age, slot });
-            if let Some(renewal) = self.renewal.as_mut().filter(|renewal| renewal.new.is_none()) {
-                renewal.new = Some(age);
-            }
+        let waits = self.boot_failure.is_some()
+            || self.boot_backoff.waits(now).is_some()
+            || self.crash_backoff.waits(now).is_some();
+        let Some(serving) = self.serving.filter(|_| !waits) else { return };
+        let old = self.old_workers().count();
+        let room = if old > 0 { wanted.saturating_add(self.plan().reload_surge as usize) } else { wanted };
+        while count < wanted && count + old < room && self.order(serving, now) {
             count += 1;
         }
+        self.assign_renewal(now);
     }
 
-    /// Who is to go when there are too many: the youngest that does not serve yet, else the oldest.
+    /// Orders a worker, unless that has to wait: not all at once, since descriptors in flight count for a limit of the
+    /// kernel's.
+    pub(super) fn order(&mut self, generation: u32, now: Duration) -> bool {
+        let until = now + self.plan_of(generation).boot_timeout;
+        let Some(epoch) = self.generations.get(&generation).map(|generation| generation.epoch) else { return false };
+        if self.fleet.open_orders() >= MAX_OPEN_ORDERS {
+            return false;
+        }
+        let Some(worker) = self.fleet.order(generation, epoch, SLOTS, until) else { return false };
+        let (age, slot) = (worker.age, worker.slot);
+        self.out.push(Action::Fork { generation, age, slot });
+        true
+    }
+
+    /// Those that count, of the epoch that serves.
+    pub(super) fn current_workers(&self) -> impl DoubleEndedIterator<Item = &Worker> {
+        self.fleet.iter().filter(|worker| worker.counts() && worker.epoch == self.epoch)
+    }
+
+    /// Those that count, of before the last reload.
+    pub(super) fn old_workers(&self) -> impl DoubleEndedIterator<Item = &Worker> {
+        self.fleet.iter().filter(|worker| worker.counts() && worker.epoch < self.epoch)
+    }
+
+    /// Retires an old worker for each new one that is ready, the oldest first. Those that do not serve are no loss.
+    fn retire_the_old(&mut self, now: Duration) {
+        let idle: Vec<u64> = self.old_workers().filter(|worker| !worker.is_ready()).map(|worker| worker.age).collect();
+        for age in idle {
+            self.retire(age, false, now);
+        }
+        let ready = self.current_workers().filter(|worker| worker.is_ready()).count();
+        loop {
+            let old = self.old_workers().count();
+            let oldest = self.old_workers().next().map(|worker| worker.age);
+            match oldest {
+                Some(age) if old + ready > self.target as usize => self.retire(age, false, now),
+                _ => return,
+            }
+        }
+    }
+
+    /// Who is to go when there are too many: the youngest that does not serve yet, one that leaves anyway, else the oldest.
     fn dispensable(&self) -> Option<u64> {
         let boots = |worker: &&Worker| matches!(worker.stage, Stage::Ordered { .. } | Stage::Booting { .. });
-        let youngest_that_boots = self.fleet.iter().rev().find(boots);
-        youngest_that_boots.or_else(|| self.fleet.iter().find(|worker| worker.counts())).map(|worker| worker.age)
-    }
-
-    /// One at a time, the oldest first.
-    fn choose_renewal(&mut self) {
-        if self.renewal.is_none() {
-            let due = self.fleet.iter().find(|worker| worker.recycle && worker.is_ready());
-            self.renewal = due.map(|worker| Renewal { old: worker.age, new: None });
-        }
+        let youngest_that_boots = self.current_workers().rev().find(boots);
+        let other = || self.current_workers().find(|worker| !worker.is_ready()).or(self.current_workers().next());
+        youngest_that_boots.or_else(other).map(|worker| worker.age)
     }
 }

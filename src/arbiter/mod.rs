@@ -6,14 +6,20 @@
 mod board;
 mod boot;
 mod core;
+mod estate;
 pub mod event;
 mod fleet;
 mod generation;
 mod keep;
+#[cfg(test)]
+mod model;
 mod perform;
+mod reload;
+mod renewal;
 mod stop;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 mod wait;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -24,7 +30,7 @@ use std::path::PathBuf;
 use crate::exit::Exit;
 use crate::forkserver::Forkserver;
 use crate::home::Home;
-use crate::listen::{Listener, Opening};
+use crate::listen::Inherited;
 use crate::logging::Log;
 use crate::pidfile::Pidfile;
 use crate::settings::Invocation;
@@ -32,15 +38,17 @@ use crate::sys::clock::now;
 use crate::sys::daemon::Herald;
 use crate::sys::poll::Poller;
 use crate::sys::signals::Signals;
-use crate::sys::{process, title};
+use crate::sys::{Pid, cgroup, process, title};
+use crate::upgrade::{Heir, Inheritance};
 
 pub use keep::SLOTS;
 
 use board::Boards;
 use core::Core;
+use estate::Estate;
 use event::{Action, Event};
-use perform::Logs;
-use wait::WorkerLink;
+use upgrade::Origin;
+use wait::{Death, WorkerLink};
 
 /// What an arbiter is started with.
 #[derive(Debug)]
@@ -51,8 +59,10 @@ pub struct Start {
     pub home: Home,
     /// The directory that the program was started in.
     pub directory: PathBuf,
-    /// Sockets that systemd passes.
-    pub passed: Option<u32>,
+    /// Sockets that this process inherited.
+    pub inherited: Inherited,
+    /// The arbiter that this one is to take over from.
+    pub inheritance: Option<Inheritance>,
     /// In the background: who waits for the start to be done.
     pub herald: Option<Herald>,
     /// This process is the daemon already.
@@ -66,8 +76,10 @@ impl Start {
             invocation: self.invocation.clone(),
             home: self.home.clone(),
             directory: self.directory.clone(),
+            inherited: self.inherited.clone(),
+            inheritance: None,
             herald: None,
-            ..*self
+            detached: self.detached,
         }
     }
 }
@@ -99,15 +111,24 @@ pub struct Arbiter {
     /// Events that were found and not yet taken.
     events: VecDeque<Event>,
     forkservers: BTreeMap<u32, Forkserver>,
-    configs: BTreeMap<u32, crate::config::Config>,
+    /// By generation.
+    estates: BTreeMap<u32, Estate>,
+    /// The generation whose estate serves; 0 before the first is bound.
+    current: u32,
     boards: Boards,
     workers: BTreeMap<u64, WorkerLink>,
-    /// Addresses that are not all bound yet.
-    opening: Option<Opening>,
-    listeners: Vec<Listener>,
+    /// The arbiter that is to take over.
+    heir: Option<Heir>,
+    /// Of processes that a signal ended, until it is logged.
+    deaths: BTreeMap<Pid, Death>,
+    /// What the out-of-memory killer had done when it was last looked at.
+    oom_kills: Option<u64>,
+    /// A pidfd of the arbiter that this one is to take over from.
+    predecessor: Option<OwnedFd>,
     pidfile: Option<Pidfile>,
     log: Log,
-    logs: Logs,
+    /// The operator sees the error log where he started us.
+    log_on_terminal: bool,
     complained: bool,
 }
 
@@ -118,8 +139,9 @@ impl Arbiter {
         let signals = Signals::take_over()?;
         let poller = Poller::new()?;
         poller.watch(&signals, wait::SIGNALS)?;
-        let (core, first) = Core::new(now());
-        let arbiter = Arbiter {
+        let old = start.inheritance.as_ref().map(|inheritance| inheritance.old);
+        let (core, first) = Core::new(Origin { old, is_init: process::own_pid().0 == 1 }, now());
+        let mut arbiter = Arbiter {
             start,
             core,
             poller,
@@ -127,16 +149,22 @@ impl Arbiter {
             own_end: process::pidfd_of_self()?,
             events: VecDeque::new(),
             forkservers: BTreeMap::new(),
-            configs: BTreeMap::new(),
-            boards: Boards::default(),
+            estates: BTreeMap::new(),
+            current: 0,
+            boards: Boards::new()?,
             workers: BTreeMap::new(),
-            opening: None,
-            listeners: Vec::new(),
+            heir: None,
+            deaths: BTreeMap::new(),
+            oom_kills: cgroup::oom_kills(),
+            predecessor: None,
             pidfile: None,
             log: Log::default(),
-            logs: Logs::default(),
+            log_on_terminal: false,
             complained: false,
         };
+        if let Some(old) = old {
+            arbiter.watch_predecessor(old);
+        }
         Ok((arbiter, first))
     }
 
@@ -155,6 +183,7 @@ impl Arbiter {
     }
 
     fn set_title(&self, name: &str) {
-        title::set(&format!("rgunicorn: master [{name}]"));
+        let suffix = if self.core.is_promoted() { "" } else { ".2" };
+        title::set(&format!("rgunicorn: master [{name}{suffix}]"));
     }
 }

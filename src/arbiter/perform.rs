@@ -1,41 +1,25 @@
 //! Doing what the core has decided. Whatever fails here comes back to it as an event.
 
-use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rgunicorn_logs::Level;
-use rgunicorn_wire::message::{FileSetting, Fork};
-use rgunicorn_wire::{ArbiterSays, Order, PyValue};
+use rgunicorn_wire::message::{Environment, Fork};
+use rgunicorn_wire::{ArbiterSays, Order};
 
 use super::event::{Action, Event, FromWorker};
-use super::wait::{WorkerLink, forkserver_token, worker_token};
+use super::wait::{HEIR, PREDECESSOR, WorkerLink, forkserver_token, worker_token};
 use super::{Arbiter, Outcome};
-use crate::config::Config;
 use crate::exit::Exit;
 use crate::forkserver::{self, Forkserver};
-use crate::listen::{Listener, Opening};
-use crate::logging::{self, Kind, Target};
-use crate::pidfile::Pidfile;
-use crate::settings::{FileLayer, Mode, merge};
 use crate::sys::clock::{nanos, now};
 use crate::sys::process::{self, Kill};
-use crate::sys::{Pid, files, link, memory, signals};
+use crate::sys::{Pid, files, link, memory};
 use crate::systemd;
+use crate::upgrade::Heir;
 
-/// A forkserver that is let go before the process detaches may take so long.
-const LET_GO_MS: u64 = 2000;
 /// More of a worker's stacks than this says nothing more.
 const MAX_STACKS: usize = 256 * 1024;
-
-/// The descriptors of the logs, for workers.
-#[derive(Debug, Default)]
-pub struct Logs {
-    error: Option<OwnedFd>,
-    access: Option<OwnedFd>,
-    /// The operator sees the error log where he started us.
-    on_terminal: bool,
-}
 
 impl Arbiter {
     /// Performs one action. An outcome ends the loop.
@@ -43,8 +27,8 @@ impl Arbiter {
         match action {
             Action::StartForkserver { generation } => self.start_forkserver(generation),
             Action::Settle { generation, settings } => return self.settle(generation, settings),
-            Action::Configure { generation, first, replacement, num_workers } => {
-                self.configure(generation, first, replacement, num_workers);
+            Action::Configure { generation, purpose, num_workers, old_num_workers } => {
+                self.configure(generation, purpose, num_workers, old_num_workers);
             }
             Action::Amend { generation, changed } => self.amend(generation, changed),
             Action::Bind { generation } => self.bind(generation),
@@ -62,17 +46,44 @@ impl Arbiter {
                     self.events.push_back(Event::Worker { age, said: FromWorker::Closed });
                 }
             }
-            Action::Retire { age, pid, drain } => self.retire(age, pid, drain),
+            Action::Announce { generation } => {
+                let addresses = self.addresses(generation);
+                self.tell(generation, &Order::Bound { addresses }, &[]);
+            }
+            Action::Commit { generation } => self.commit(generation),
+            Action::Abandon { generation } => self.abandon(generation),
+            Action::AnnounceReload => systemd::reloading(),
+            Action::ReloadEnded { failure } => {
+                let status = failure.map_or("rgunicorn serves".into(), |why| format!("reload failed: {why}"));
+                systemd::notify(&format!("READY=1\nSTATUS={}", status.lines().next().unwrap_or_default()));
+            }
+            Action::Retire { age, pid, drain, successor } => self.retire(age, pid, drain, successor),
             Action::Signal { pid, what } => self.signal(pid, what),
             Action::Report { age, level, text } => self.report(age, level, text),
+            Action::Obituary { age, pid, level, text } => self.obituary(age, pid, level, text),
             Action::Bury { age } => self.bury(age),
             Action::Discard { generation } => {
                 self.forkservers.remove(&generation);
                 self.forget_generation(generation);
             }
-            Action::StopAccepting => self.listeners.iter_mut().for_each(Listener::stop_accepting),
+            Action::Upgrade { environment } => self.start_heir(environment),
+            Action::UpgradeOver => self.all_listeners().iter().for_each(|listener| listener.share(false)),
+            Action::Promote { ready } => self.promote(ready),
+            Action::HandOver { pid } => systemd::notify(&format!("MAINPID={}\nSTATUS=upgraded", pid.0)),
+            Action::ReopenLogs => self.reopen_logs(),
+            Action::Drain => {
+                let bytes = rgunicorn_wire::encode(&ArbiterSays::Drain);
+                for link in self.workers.values().filter_map(|worker| worker.link.as_ref()) {
+                    let _ = link::send(link, &bytes, &[]);
+                }
+            }
+            Action::StopAccepting => self.all_listeners().iter().for_each(|listener| listener.stop_accepting()),
             Action::AnnounceReady => {
-                systemd::notify("READY=1\nSTATUS=rgunicorn serves");
+                match &mut self.start.inheritance {
+                    // Until then the old one is the service's main process.
+                    Some(inheritance) => inheritance.tell_ready(),
+                    None => systemd::notify("READY=1\nSTATUS=rgunicorn serves"),
+                }
                 if let Some(herald) = self.start.herald.take() {
                     herald.tell(Exit::Done.code(), "");
                 }
@@ -119,133 +130,11 @@ impl Arbiter {
         }
     }
 
-    fn fail(&mut self, generation: u32, message: String, exit: Exit) {
+    pub(super) fn fail(&mut self, generation: u32, message: String, exit: Exit) {
         self.events.push_back(Event::Failed { generation, message, exit });
     }
 
-    fn settle(&mut self, generation: u32, settings: BTreeMap<String, FileSetting>) -> Option<Outcome> {
-        let file = self.file_layer(settings);
-        let merged = file.and_then(|file| merge(&self.start.invocation, file));
-        if generation == 1 && merged.as_ref().is_ok_and(|settings| settings.mode() != Mode::Serve) {
-            self.let_go(generation);
-            return Some(Outcome::Check);
-        }
-        let config = match merged.and_then(Config::resolve) {
-            Ok(config) => config,
-            Err(error) => {
-                self.fail(generation, error.to_string(), Exit::Failure);
-                return None;
-            }
-        };
-        // A server that runs in the foreground stays there, whatever its file says by now.
-        if generation == 1 && config.daemon && !self.start.detached {
-            self.let_go(generation);
-            return Some(Outcome::Detach { keep_stdio: config.keep_stdio });
-        }
-        if generation == 1
-            && let Err(message) = self.open_for(&config)
-        {
-            self.fail(generation, format!("Error: {message}"), Exit::Failure);
-            return None;
-        }
-        if let Err(error) = self.boards.add(generation, config.threads) {
-            self.fail(generation, format!("Error: can't make the scoreboard: {error}"), Exit::Failure);
-            return None;
-        }
-        let plan = config.plan.clone();
-        self.configs.insert(generation, config);
-        self.events.push_back(Event::Settled { generation, plan });
-        None
-    }
-
-    fn file_layer(&self, settings: BTreeMap<String, FileSetting>) -> Result<FileLayer, crate::settings::Error> {
-        let source = self.start.invocation.config_source()?;
-        FileLayer::read(source, settings)
-    }
-
-    /// Opens what the first generation's settings name: the directory to work in, the logs, the pidfile.
-    fn open_for(&mut self, config: &Config) -> Result<(), String> {
-        std::env::set_current_dir(&config.chdir)
-            .map_err(|error| format!("can't chdir to '{}': {error}", config.chdir.display()))?;
-        if let Some(path) = &config.pidfile {
-            Pidfile::check(path)?;
-        }
-        let owner = config.listen.owner;
-        self.logs = Logs {
-            error: logging::open(Kind::Error, &config.error_log, owner)?,
-            access: logging::open(Kind::Access, &config.access_log, owner)?,
-            on_terminal: config.error_log == Target::Standard && !self.start.detached,
-        };
-        let copy = logging::share(&self.logs.error).map_err(|error| format!("can't copy a descriptor: {error}"))?;
-        self.log.open(copy, config.level);
-        if let (true, Target::File(_), Some(fd)) = (config.capture_output, &config.error_log, &self.logs.error) {
-            files::capture_output(fd).map_err(|error| format!("can't redirect the output: {error}"))?;
-        }
-        if let Some(path) = &config.pidfile {
-            self.pidfile = Some(Pidfile::create(path)?);
-        }
-        self.set_title(config.settings.proc_name());
-        Ok(())
-    }
-
-    /// Has a forkserver end before the process forks.
-    fn let_go(&mut self, generation: u32) {
-        self.tell(generation, &Order::Exit { on_exit: false }, &[]);
-        if let Some(forkserver) = self.forkservers.remove(&generation) {
-            let pid = forkserver.pid;
-            drop(forkserver);
-            process::end_child(pid, LET_GO_MS);
-        }
-        signals::unblock_all();
-    }
-
-    fn configure(&mut self, generation: u32, first: bool, replacement: bool, num_workers: u32) {
-        let Some(config) = self.configs.get(&generation) else { return };
-        let mut configure = config.for_forkserver();
-        configure.first = first;
-        configure.replacement = replacement;
-        configure.num_workers = num_workers;
-        configure.has_error_log = self.logs.error.is_some();
-        configure.has_access_log = self.logs.access.is_some();
-        let fds: Vec<BorrowedFd<'_>> =
-            [&self.logs.error, &self.logs.access].into_iter().flatten().map(AsFd::as_fd).collect();
-        let order = Order::Configure(configure);
-        let Some(forkserver) = self.forkservers.get_mut(&generation) else { return };
-        if forkserver.say(&order, &fds).is_err() {
-            self.events.push_back(Event::Unlinked { generation });
-        }
-    }
-
-    fn amend(&mut self, generation: u32, changed: BTreeMap<String, PyValue>) {
-        let Some(config) = self.configs.remove(&generation) else { return };
-        match config.amended(changed) {
-            Ok(config) => {
-                self.events.push_back(Event::Amended { generation, plan: config.plan.clone() });
-                self.configs.insert(generation, config);
-            }
-            Err(error) => self.fail(generation, error.to_string(), Exit::Failure),
-        }
-    }
-
-    fn bind(&mut self, generation: u32) {
-        let Some(config) = self.configs.get(&generation) else { return };
-        let mut opening = self.opening.take().unwrap_or_else(|| Opening::new(&config.binds, self.start.passed));
-        let failure = match opening.proceed(&config.listen) {
-            Err(failure) => (opening, failure),
-            Ok(()) => match opening.publish() {
-                Ok(listeners) => {
-                    let addresses = listeners.iter().map(|listener| listener.shown.clone()).collect();
-                    self.listeners = listeners;
-                    return self.events.push_back(Event::Bound { addresses });
-                }
-                Err(failure) => failure,
-            },
-        };
-        self.opening = Some(failure.0);
-        self.events.push_back(Event::BindFailed(failure.1));
-    }
-
-    fn tell(&mut self, generation: u32, order: &Order, fds: &[BorrowedFd<'_>]) {
+    pub(super) fn tell(&mut self, generation: u32, order: &Order, fds: &[BorrowedFd<'_>]) {
         let Some(forkserver) = self.forkservers.get_mut(&generation) else { return };
         if forkserver.say(order, fds).is_err() {
             // An order is lost, and with it the two are out of step. A link that is broken is about to be noticed anyway.
@@ -256,18 +145,63 @@ impl Arbiter {
         }
     }
 
+    fn start_heir(&mut self, environment: Environment) {
+        let listeners = self.current().map(|estate| estate.listeners.clone()).unwrap_or_default();
+        let event = match Heir::start(&self.start.invocation, environment, &listeners) {
+            Ok((pid, heir)) => {
+                listeners.iter().for_each(|listener| listener.share(true));
+                // Should it not be watched, it is only not heard of when it is ready.
+                if let Err(error) = self.poller.watch(&heir, HEIR) {
+                    self.log.write(Level::Warning, &format!("can't watch the new arbiter: {error}"));
+                }
+                self.heir = Some(heir);
+                Event::UpgradeStarted { pid }
+            }
+            Err(message) => Event::UpgradeFailed(message),
+        };
+        self.events.push_back(event);
+    }
+
+    pub(super) fn watch_predecessor(&mut self, old: Pid) {
+        let watched = process::pidfd(old).and_then(|fd| self.poller.watch(&fd, PREDECESSOR).map(|()| fd));
+        match watched {
+            Ok(fd) => self.predecessor = Some(fd),
+            // It is gone already.
+            Err(_) => self.events.push_back(Event::Promoted),
+        }
+    }
+
+    fn promote(&mut self, ready: bool) {
+        self.start.inheritance = None;
+        self.all_listeners().iter().for_each(|listener| listener.share(false));
+        if let Some(estate) = self.estates.get(&self.current) {
+            self.set_title(estate.config.settings.proc_name());
+            if let (Some(pidfile), Some(path)) = (self.pidfile.take(), &estate.config.pidfile) {
+                match pidfile.rename(path) {
+                    Ok(pidfile) => self.pidfile = Some(pidfile),
+                    Err(message) => self.log.write(Level::Error, &message),
+                }
+            }
+        }
+        if ready {
+            systemd::notify("READY=1\nSTATUS=rgunicorn serves");
+        }
+    }
+
     fn fork(&mut self, generation: u32, age: u64, slot: u32) -> io::Result<()> {
         let (ours, theirs) = link::pair()?;
         let stacks = memory::scratch()?;
+        let addresses = self.addresses(generation);
         let Some(forkserver) = self.forkservers.get_mut(&generation) else {
             return Err(io::Error::other("the forkserver is gone"));
         };
         let common = self.boards.common(generation, slot);
         let [board, receive, send] = common.ok_or_else(|| io::Error::other("there is no scoreboard"))?;
         let mut fds = vec![theirs.as_fd(), board, stacks.as_fd(), self.own_end.as_fd(), receive, send];
-        fds.extend(self.listeners.iter().map(AsFd::as_fd));
-        let threads = self.configs.get(&generation).map_or(1, |config| config.threads);
-        let order = Order::Fork(Fork { age, slot, threads, listeners: self.listeners.len() as u32 });
+        let estate = self.estates.get(&generation).ok_or_else(|| io::Error::other("there are no settings"))?;
+        fds.extend(estate.listeners.iter().map(AsFd::as_fd));
+        let (threads, listeners) = (estate.config.threads, estate.listeners.len() as u32);
+        let order = Order::Fork(Fork { age, slot, threads, listeners, addresses });
         self.poller.watch(&ours, worker_token(age))?;
         forkserver.say(&order, &fds)?;
         if forkserver.is_full() {
@@ -277,7 +211,9 @@ impl Arbiter {
         Ok(())
     }
 
-    fn retire(&mut self, age: u64, pid: Option<Pid>, drain: bool) {
+    fn retire(&mut self, age: u64, pid: Option<Pid>, drain: bool, _successor: Option<u32>) {
+        // What waits at an address that was given up, only this generation's workers can take.
+        let drain = drain || self.workers.get(&age).is_some_and(|worker| self.alone_somewhere(worker.place.0));
         if let Some(link) = self.workers.get(&age).and_then(|worker| worker.link.as_ref()) {
             // Should the link be full or broken, the TERM says the same.
             let _ = link::send(link, &rgunicorn_wire::encode(&ArbiterSays::Retire { drain }), &[]);
@@ -295,21 +231,40 @@ impl Arbiter {
         }
     }
 
+    /// Who ended it, for want of what, and in the midst of what.
+    fn obituary(&mut self, age: u64, pid: Pid, level: Level, mut text: String) {
+        if let Some(death) = self.deaths.remove(&pid) {
+            match death.by_oom_killer {
+                Some(true) => text.push_str(" The kernel's OOM killer did it."),
+                Some(false) => text.push_str(" (The kernel's OOM killer did not do it.)"),
+                None => {}
+            }
+            text.push_str(&format!(" Peak memory: {} MB.", death.peak >> 20));
+        }
+        self.describe_requests(age, &mut text);
+        self.log.write(level, &text);
+    }
+
+    fn describe_requests(&self, age: u64, text: &mut String) {
+        let Some(worker) = self.workers.get(&age) else { return };
+        let (generation, slot) = worker.place;
+        let now = nanos(now());
+        for request in self.boards.in_flight(generation, slot) {
+            let seconds = |since: u64| now.saturating_sub(since) as f64 / 1e9;
+            let waits = if request.waits_for_client { ", waiting for its client" } else { "" };
+            text.push_str(&format!(
+                "\n  {}: in hand for {:.1} s, silent for {:.1} s{waits}",
+                request.target,
+                seconds(request.started),
+                seconds(request.progress),
+            ));
+        }
+    }
+
     /// The question that every operator asks of a worker that had to be ended: what was it doing?
     fn report(&mut self, age: u64, level: Level, mut text: String) {
+        self.describe_requests(age, &mut text);
         if let Some(worker) = self.workers.get(&age) {
-            let (generation, slot) = worker.place;
-            let now = nanos(now());
-            for request in self.boards.in_flight(generation, slot) {
-                let seconds = |since: u64| now.saturating_sub(since) as f64 / 1e9;
-                let waits = if request.waits_for_client { ", waiting for its client" } else { "" };
-                text.push_str(&format!(
-                    "\n  {}: in hand for {:.1} s, silent for {:.1} s{waits}",
-                    request.target,
-                    seconds(request.started),
-                    seconds(request.progress),
-                ));
-            }
             let stacks = memory::contents(&worker.stacks, MAX_STACKS).unwrap_or_default();
             if !stacks.is_empty() {
                 text.push('\n');
@@ -335,7 +290,11 @@ impl Arbiter {
             || self.workers.values().any(|worker| worker.place.0 == generation);
         if !in_use {
             self.boards.remove(generation);
-            self.configs.remove(&generation);
+            if generation != self.current
+                && let Some(estate) = self.estates.remove(&generation)
+            {
+                self.close_unused(estate.listeners);
+            }
         }
     }
 
@@ -348,7 +307,7 @@ impl Arbiter {
                 files::tell_operator(&format!("{text}\n"));
             }
         }
-        if self.log.is_open() && !self.logs.on_terminal {
+        if self.log.is_open() && !self.log_on_terminal {
             self.log.write(Level::Error, text);
         }
     }
@@ -358,19 +317,14 @@ impl Arbiter {
             let text = format!("Error: {}", self.log.last_error().unwrap_or("the start failed"));
             if let Some(herald) = self.start.herald.take() {
                 herald.tell(exit.code(), &format!("{text}\n"));
-            } else if !self.logs.on_terminal {
+            } else if !self.log_on_terminal {
                 files::tell_operator(&format!("{text}\n"));
             }
         }
         if let Some(herald) = self.start.herald.take() {
             herald.tell(exit.code(), "");
         }
-        if let Some(opening) = self.opening.take() {
-            opening.abandon();
-        }
-        for listener in std::mem::take(&mut self.listeners) {
-            listener.close();
-        }
+        self.all_listeners().iter().for_each(|listener| listener.close());
         if let Some(pidfile) = self.pidfile.take() {
             pidfile.remove();
         }

@@ -8,7 +8,8 @@ use rgunicorn_wire::Order;
 use super::core::{Core, Phase};
 use super::event::Action;
 use super::fleet;
-use super::generation::Stage;
+use super::generation::{Generation, Stage};
+use super::upgrade::Upgrade;
 use crate::exit::Exit;
 use crate::sys::process::Kill;
 
@@ -25,8 +26,8 @@ pub struct Ending {
     pub reason: Option<&'static str>,
 }
 
-/// After a second INT or QUIT.
-const HURRY: Duration = Duration::from_secs(2);
+/// After a second INT or QUIT, and for those who hold no request.
+pub(super) const HURRY: Duration = Duration::from_secs(2);
 /// A forkserver that never served has no `on_exit` to run.
 const UNUSED_GRACE: Duration = Duration::from_secs(1);
 
@@ -35,6 +36,25 @@ impl Core {
     pub(super) fn begin_stop(&mut self, graceful: bool, now: Duration) {
         let until = now + self.plan().graceful_timeout;
         self.stop(Ending { graceful, until, exit: Exit::Done, reason: None }, now);
+    }
+
+    /// Load balancers get their time to notice.
+    pub(super) fn begin_drain(&mut self, now: Duration) {
+        let delay = self.plan().drain_delay;
+        self.drain_until = Some(now + delay);
+        self.log(Level::Info, format!("Stopping in {} s (drain_delay); a second TERM stops at once", delay.as_secs()));
+        self.out.push(Action::AnnounceStop);
+        if let Some(candidate) = self.candidate {
+            self.reload_asked = false;
+            self.discard_candidate(candidate, "the server stops", now);
+        }
+        self.out.push(Action::Drain);
+    }
+
+    pub(super) fn look_at_drain(&mut self, now: Duration) {
+        if self.drain_until.is_some_and(|at| at <= now) && matches!(self.phase, Phase::Running) {
+            self.begin_stop(true, now);
+        }
     }
 
     /// The start failed; why has been said.
@@ -52,8 +72,16 @@ impl Core {
     }
 
     fn stop(&mut self, ending: Ending, now: Duration) {
-        self.out.push(Action::AnnounceStop);
-        self.out.push(Action::StopAccepting);
+        match self.upgrade {
+            Some(Upgrade::Started { pid, .. }) => self.out.push(Action::HandOver { pid }),
+            _ if self.drain_until.is_some() => {}
+            _ => self.out.push(Action::AnnounceStop),
+        }
+        // With another arbiter at the same sockets, nobody is to be kept out of them, and no queue is to be emptied.
+        let alone = !self.shares_listeners();
+        if alone {
+            self.out.push(Action::StopAccepting);
+        }
         self.renewal = None;
         let graceful = ending.graceful;
         self.phase = Phase::Stopping(ending);
@@ -62,14 +90,14 @@ impl Core {
             if worker.pid.is_none() {
                 // Should it still come, it finds its link closed, and leaves.
                 self.lose_order(age);
-            } else if graceful && worker.booted {
-                self.retire(age, true, now);
+            } else if graceful {
+                self.retire(age, alone, now);
             } else {
                 self.quit(age, now);
             }
         }
-        let unused: Vec<u32> =
-            self.generations.values().filter(|g| !matches!(g.stage, Stage::Serving { .. })).map(|g| g.number).collect();
+        (self.candidate, self.roll, self.when_ready_due, self.reload_asked) = (None, None, None, false);
+        let unused: Vec<u32> = self.generations.values().filter(|g| g.comes_up()).map(|g| g.number).collect();
         for number in unused {
             self.end_generation(number, now);
         }
@@ -77,11 +105,13 @@ impl Core {
 
     /// Tells a worker to leave at once.
     pub(super) fn quit(&mut self, age: u64, now: Duration) {
+        let Some(worker) = self.fleet.get_mut(age) else { return };
         let until = match &self.phase {
-            Phase::Stopping(ending) | Phase::Leaving(ending) => ending.until,
+            // One that was never ready holds no request.
+            Phase::Stopping(ending) | Phase::Leaving(ending) if worker.booted => ending.until,
+            Phase::Stopping(ending) | Phase::Leaving(ending) => ending.until.min(now + HURRY),
             Phase::Booting | Phase::Running => now + HURRY,
         };
-        let Some(worker) = self.fleet.get_mut(age) else { return };
         if let fleet::Stage::Aborting { .. } | fleet::Stage::Killed = worker.stage {
             return;
         }
@@ -116,7 +146,7 @@ impl Core {
     pub(super) fn stop_deadline(&self) -> Option<Duration> {
         match &self.phase {
             Phase::Stopping(ending) | Phase::Leaving(ending) => Some(ending.until),
-            Phase::Booting | Phase::Running => None,
+            Phase::Booting | Phase::Running => self.drain_until,
         }
     }
 
@@ -166,7 +196,7 @@ impl Core {
     /// The workers are gone.
     fn leave(&mut self, ending: Ending, now: Duration) {
         if self.was_up {
-            self.log(Level::Info, "Shutting down: Master");
+            self.log(Level::Info, format!("Shutting down: {}", self.title()));
         }
         if let Some(reason) = ending.reason {
             self.log(Level::Error, format!("Reason: {reason}"));
@@ -177,6 +207,10 @@ impl Core {
             Some(number) => self.tell(number, Order::Exit { on_exit: true }),
             None if self.ever_ready => self.log(Level::Warning, "on_exit does not run: the forkserver had just ended"),
             None => {}
+        }
+        let leave_too = |g: &&Generation| Some(g.number) != self.serving && !matches!(g.stage, Stage::Ending { .. });
+        for number in self.generations.values().filter(leave_too).map(|g| g.number).collect::<Vec<_>>() {
+            self.tell(number, Order::Exit { on_exit: false });
         }
         self.phase = Phase::Leaving(Ending { until: now + grace, ..ending });
     }

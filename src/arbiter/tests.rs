@@ -8,6 +8,8 @@ use rgunicorn_wire::{BUILD_ID, Order, Report, WIRE_VERSION, WorkerSays};
 
 use super::core::{Board, Core, Phase};
 use super::event::{Action, BindFailure, Event, FromWorker, Plan};
+use super::generation::Purpose;
+use super::upgrade::Origin;
 use crate::exit::Exit;
 use crate::sys::process::Kill;
 use crate::sys::{Pid, Signal, Status};
@@ -16,11 +18,15 @@ const FORKSERVER: Pid = Pid(100);
 
 /// Heartbeats, by generation and slot.
 #[derive(Default)]
-struct Hearts(RefCell<BTreeMap<(u32, u32), Duration>>);
+struct Hearts(RefCell<BTreeMap<(u32, u32), Duration>>, RefCell<BTreeMap<Pid, u64>>);
 
 impl Board for Hearts {
     fn heartbeat(&self, generation: u32, slot: u32) -> Option<Duration> {
         self.0.borrow().get(&(generation, slot)).copied()
+    }
+
+    fn resident(&self, pid: Pid) -> Option<u64> {
+        self.1.borrow().get(&pid).copied()
     }
 }
 
@@ -40,6 +46,12 @@ fn plan(workers: u32) -> Plan {
         timeout: Some(Duration::from_secs(30)),
         graceful_timeout: Duration::from_secs(30),
         boot_timeout: Duration::from_secs(60),
+        drain_delay: Duration::ZERO,
+        max_rss: [0; 2],
+        max_lifetime: [Duration::ZERO; 2],
+        seed: 7,
+        reload_surge: 1,
+        daemon: false,
         worker_class: "sync".into(),
         warnings: Vec::new(),
     }
@@ -48,7 +60,7 @@ fn plan(workers: u32) -> Plan {
 impl World {
     fn new() -> World {
         let now = Duration::from_secs(1000);
-        let (core, actions) = Core::new(now);
+        let (core, actions) = Core::new(Origin::default(), now);
         let mut world =
             World { core, now, hearts: Hearts::default(), actions: Vec::new(), ordered: Vec::new(), exit: None };
         world.note(actions);
@@ -168,9 +180,12 @@ fn a_start_goes_from_the_configuration_to_the_forks() {
     let actions = world.take();
     let order: Vec<&Action> = actions.iter().filter(|action| !matches!(action, Action::Log(..))).collect();
     assert!(matches!(order[0], Action::Settle { generation: 1, .. }), "{order:#?}");
-    assert_eq!(*order[1], Action::Configure { generation: 1, first: true, replacement: false, num_workers: 3 });
+    assert_eq!(
+        *order[1],
+        Action::Configure { generation: 1, purpose: Purpose::First, num_workers: 3, old_num_workers: None }
+    );
     assert_eq!(*order[2], Action::Bind { generation: 1 });
-    assert!(matches!(order[3], Action::Tell { order: Order::Bound { .. }, .. }));
+    assert_eq!(*order[3], Action::Announce { generation: 1 });
     assert_eq!(*order[4], Action::Fork { generation: 1, age: 1, slot: 0 });
     assert_eq!(order.len(), 7);
     assert!(matches!(world.core.phase, Phase::Running));
@@ -369,9 +384,9 @@ fn ttin_and_ttou_change_the_number_and_the_oldest_goes() {
     world.says(3, WorkerSays::Ready);
     world.take();
     world.signal(Signal::Ttou);
-    world.did(Action::Retire { age: 1, pid: Some(pid(1)), drain: false });
+    world.did(Action::Retire { age: 1, pid: Some(pid(1)), drain: false, successor: None });
     world.signal(Signal::Ttou);
-    world.did(Action::Retire { age: 2, pid: Some(pid(2)), drain: false });
+    world.did(Action::Retire { age: 2, pid: Some(pid(2)), drain: false, successor: None });
     world.signal(Signal::Ttou);
     assert!(!world.take().iter().any(|action| matches!(action, Action::Retire { .. })), "one is always left");
 }
@@ -382,7 +397,10 @@ fn a_graceful_stop_lets_workers_finish_and_ends_with_zero() {
     world.signal(Signal::Term);
     let actions = world.take();
     for age in [1, 2] {
-        assert!(actions.contains(&Action::Retire { age, pid: Some(pid(age)), drain: true }), "{actions:#?}");
+        assert!(
+            actions.contains(&Action::Retire { age, pid: Some(pid(age)), drain: true, successor: None }),
+            "{actions:#?}"
+        );
     }
     let stops = actions.iter().position(|action| *action == Action::StopAccepting).unwrap();
     let retires = actions.iter().position(|action| matches!(action, Action::Retire { .. })).unwrap();
@@ -482,7 +500,10 @@ fn a_term_that_a_worker_got_from_outside_replaces_it_unless_the_group_was_meant(
     assert_eq!(world.take(), [], "ours may be on its way");
     world.sleep(1);
     let actions = world.take();
-    assert!(actions.contains(&Action::Retire { age: 1, pid: Some(pid(1)), drain: false }), "{actions:#?}");
+    assert!(
+        actions.contains(&Action::Retire { age: 1, pid: Some(pid(1)), drain: false, successor: None }),
+        "{actions:#?}"
+    );
     assert!(actions.iter().any(|action| matches!(action, Action::Fork { .. })));
 
     let mut world = World::with_workers(1);
@@ -559,7 +580,7 @@ fn max_requests_replaces_first_and_one_at_a_time() {
     assert!(!world.take().iter().any(|action| matches!(action, Action::Retire { .. })), "it serves on");
     world.says(3, WorkerSays::Ready);
     let actions = world.take();
-    assert!(actions.contains(&Action::Retire { age: 1, pid: Some(pid(1)), drain: false }));
+    assert!(actions.contains(&Action::Retire { age: 1, pid: Some(pid(1)), drain: false, successor: None }));
     assert_eq!(
         actions.iter().filter(|action| matches!(action, Action::Fork { .. })).count(),
         1,
@@ -568,7 +589,7 @@ fn max_requests_replaces_first_and_one_at_a_time() {
     world.dies(1, Status::Exited(0));
     world.hello(4);
     world.says(4, WorkerSays::Ready);
-    world.did(Action::Retire { age: 2, pid: Some(pid(2)), drain: false });
+    world.did(Action::Retire { age: 2, pid: Some(pid(2)), drain: false, successor: None });
     world.dies(2, Status::Exited(0));
     assert_eq!(world.forks(), 0);
 }
@@ -601,7 +622,12 @@ fn a_killed_forkserver_is_replaced_and_the_workers_serve_on() {
     world.reports(2, hello());
     world.reports(2, Report::Loaded { settings: BTreeMap::new() });
     world.on(Event::Settled { generation: 2, plan: plan(2) });
-    world.did(Action::Configure { generation: 2, first: false, replacement: true, num_workers: 2 });
+    world.did(Action::Configure {
+        generation: 2,
+        purpose: Purpose::Replacement,
+        num_workers: 2,
+        old_num_workers: Some(2),
+    });
     world.reports(2, Report::Started { changed: BTreeMap::new() });
     world.reports(2, Report::ReadyDone);
     let actions = world.take();

@@ -7,12 +7,16 @@ use std::time::Duration;
 
 use super::Arbiter;
 use super::event::{Event, FromWorker};
-use crate::forkserver::Heard;
+use crate::forkserver;
 use crate::sys::clock::now;
 use crate::sys::link::{Received, discard, receive};
-use crate::sys::{Signal, process};
+use crate::sys::{Pid, Signal, Status, cgroup, process};
+use crate::upgrade;
 use rgunicorn_logs::Level;
 
+/// The tokens of the arbiter before this one and the one after it.
+pub const PREDECESSOR: u64 = 1;
+pub const HEIR: u64 = 2;
 /// The token of the signals; a generation's forkserver and a worker's link have their numbers behind these bits.
 pub const SIGNALS: u64 = 0;
 const FORKSERVER: u64 = 1 << 62;
@@ -24,6 +28,18 @@ const MAX_FROM_WORKER: usize = 8 * 1024;
 const PAUSE: Duration = Duration::from_secs(1);
 /// Messages read from one link at a time, so that one that floods us does not keep us from the others.
 const AT_ONCE: usize = 64;
+
+/// Deaths remembered for their log line, which is written a moment later. Strangers' are among them.
+const MAX_DEATHS: usize = 1024;
+
+/// What is known of a process that a signal ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Death {
+    /// The most memory it ever had.
+    pub peak: u64,
+    /// The kernel killed it for want of memory; `None` if it does not tell.
+    pub by_oom_killer: Option<bool>,
+}
 
 /// The arbiter's end of a worker's link.
 #[derive(Debug)]
@@ -79,8 +95,15 @@ impl Arbiter {
                 self.events.push_back(Event::Signal(signal));
             }
         }
+        if ready.contains(&PREDECESSOR) && self.predecessor.take().is_some() {
+            self.events.push_back(Event::Promoted);
+        }
+        if ready.contains(&HEIR) {
+            self.hear_heir();
+        }
         let mut exits = VecDeque::new();
-        while let Some((pid, status)) = if reap { process::reap() } else { None } {
+        while let Some((pid, status, peak)) = if reap { process::reap() } else { None } {
+            self.note_death(pid, status, peak);
             exits.push_back(Event::Exited { pid, status });
         }
         let forkservers = self.forkservers.keys().map(|&number| forkserver_token(number));
@@ -91,6 +114,18 @@ impl Arbiter {
             self.hear(token);
         }
         self.events.append(&mut exits);
+    }
+
+    /// What is to be said of a worker that was ended from outside is known only now.
+    fn note_death(&mut self, pid: Pid, status: Status, peak: u64) {
+        let Status::Signaled(_) = status else { return };
+        let kills = if status.by_kill() { cgroup::oom_kills() } else { self.oom_kills };
+        let by_oom_killer = kills.zip(self.oom_kills).map(|(now, before)| now > before);
+        self.oom_kills = kills;
+        if self.deaths.len() >= MAX_DEATHS {
+            self.deaths.clear();
+        }
+        self.deaths.insert(pid, Death { peak, by_oom_killer: by_oom_killer.filter(|_| status.by_kill()) });
     }
 
     fn hear(&mut self, token: u64) {
@@ -124,6 +159,19 @@ impl Arbiter {
         }
     }
 
+    fn hear_heir(&mut self) {
+        let Some(heir) = &mut self.heir else { return };
+        match heir.hear() {
+            upgrade::Heard::Ready => self.events.push_back(Event::UpgradeReady),
+            upgrade::Heard::Nothing => {}
+            // Whether it lives on, waitpid will tell.
+            upgrade::Heard::Closed => {
+                self.poller.forget(&*heir);
+                self.heir = None;
+            }
+        }
+    }
+
     fn hear_forkserver(&mut self, generation: u32) {
         let Some(forkserver) = self.forkservers.get_mut(&generation) else { return };
         if forkserver.is_full() {
@@ -134,9 +182,9 @@ impl Arbiter {
         }
         for _ in 0..AT_ONCE {
             let event = match forkserver.hear() {
-                Heard::Nothing => return,
-                Heard::Report(report) => Event::Reported { generation, report },
-                Heard::Closed => {
+                forkserver::Heard::Nothing => return,
+                forkserver::Heard::Report(report) => Event::Reported { generation, report },
+                forkserver::Heard::Closed => {
                     self.poller.forget(&*forkserver);
                     self.events.push_back(Event::Unlinked { generation });
                     return;

@@ -73,6 +73,9 @@ fn converted(kind: Kind, value: &DeValue<'_>) -> Result<PyValue, String> {
     let wanted = match (kind, value) {
         (Kind::PosInt | Kind::Between(..), DeValue::Integer(_)) => return python_value(value),
         (Kind::PosInt | Kind::Between(..), _) => "an integer",
+        (Kind::Surge | Kind::Size, DeValue::Integer(_) | DeValue::String(_)) => return python_value(value),
+        (Kind::Surge, _) => "a number or \"all\"",
+        (Kind::Size, _) => "a number of bytes, or a size such as \"512M\"",
         (Kind::Bool, DeValue::Boolean(_)) => return python_value(value),
         (Kind::Bool, _) => "true or false",
         (Kind::User | Kind::Group, DeValue::Integer(_) | DeValue::String(_)) => return python_value(value),

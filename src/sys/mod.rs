@@ -2,6 +2,7 @@
 //!
 //! It hands out enums and owned descriptors. Policy (what to do about an exit, a signal, a full link) is not here.
 
+pub mod cgroup;
 pub mod clock;
 pub mod daemon;
 pub mod files;

@@ -56,6 +56,8 @@ pub enum Kill {
     Term,
     /// Quick stop.
     Quit,
+    /// Log files were opened again.
+    Usr1,
     /// `worker_abort`, then leave.
     Abort,
     /// At once.
@@ -72,21 +74,27 @@ pub fn become_subreaper() -> io::Result<()> {
     Ok(nix::sys::prctl::set_child_subreaper(true)?)
 }
 
+/// The most memory that a process ever had, in bytes.
+pub type Peak = u64;
+
 /// The next child that has ended, if there is one. Strangers that fell to us are among them.
 ///
 /// Not nix's waitpid: it reaps a child that a real-time signal ended and then says EINVAL in place of its pid.
-pub fn reap() -> Option<(Pid, Status)> {
+pub fn reap() -> Option<(Pid, Status, Peak)> {
     let mut raw = 0;
     loop {
-        // SAFETY: waitpid writes the status, and nothing else, to a live integer.
-        let pid = unsafe { libc::waitpid(-1, &raw mut raw, libc::WNOHANG) };
+        // SAFETY: rusage is plain data for which all zeroes are valid.
+        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+        // SAFETY: wait4 writes the status and the usage, and nothing else, to live variables.
+        let pid = unsafe { libc::wait4(-1, &raw mut raw, libc::WNOHANG, &raw mut usage) };
         if pid > 0 {
             let status = if libc::WIFSIGNALED(raw) {
                 Status::Signaled(libc::WTERMSIG(raw))
             } else {
                 Status::Exited(libc::WEXITSTATUS(raw))
             };
-            return Some((Pid(pid), status));
+            // In kilobytes (getrusage(2)).
+            return Some((Pid(pid), status, usage.ru_maxrss.unsigned_abs() << 10));
         }
         if pid == 0 || Errno::last() != Errno::EINTR {
             return None;
@@ -117,6 +125,7 @@ pub fn signal(pid: Pid, what: Kill) {
     let number = match what {
         Kill::Term => Number::SIGTERM,
         Kill::Quit => Number::SIGQUIT,
+        Kill::Usr1 => Number::SIGUSR1,
         Kill::Abort => Number::SIGABRT,
         Kill::Kill => Number::SIGKILL,
     };
@@ -131,10 +140,23 @@ pub fn exists(pid: Pid) -> bool {
     pid.0 > 0 && !matches!(kill(nix::unistd::Pid::from_raw(pid.0), None), Err(Errno::ESRCH))
 }
 
+/// Bytes of memory that a process has in use, shared pages included (proc_pid_statm(5)).
+pub fn resident(pid: Pid) -> Option<u64> {
+    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok()??;
+    Some(pages * u64::try_from(page).ok()?)
+}
+
 /// A descriptor that becomes readable when this process ends.
 pub fn pidfd_of_self() -> io::Result<OwnedFd> {
+    pidfd(own_pid())
+}
+
+/// A descriptor that becomes readable when that process ends. ESRCH: it has.
+pub fn pidfd(pid: Pid) -> io::Result<OwnedFd> {
     // SAFETY: pidfd_open takes a pid and flags and returns a new descriptor or -1.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, std::process::id(), 0) };
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.0, 0) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -161,6 +183,25 @@ pub fn spawn_forkserver(mut command: Command, link: BorrowedFd<'_>) -> io::Resul
             sigprocmask(SigmaskHow::SIG_SETMASK, Some(&held), None)?;
             let link = BorrowedFd::borrow_raw(link);
             nix::fcntl::fcntl(link, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty()))?;
+            Ok(())
+        });
+    }
+    let child = command.spawn()?;
+    Ok(Pid(child.id() as i32))
+}
+
+/// Starts another arbiter, which inherits these descriptors under the numbers that they have here.
+pub fn spawn_heir(mut command: Command, inherited: &[BorrowedFd<'_>]) -> io::Result<Pid> {
+    let numbers: Vec<RawFd> = inherited.iter().map(AsRawFd::as_raw_fd).collect();
+    // SAFETY: the closure runs between fork and exec and calls async-signal-safe functions only (sigprocmask, fcntl); it
+    // allocates nothing.
+    unsafe {
+        command.pre_exec(move || {
+            sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+            for &number in &numbers {
+                let fd = BorrowedFd::borrow_raw(number);
+                nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty()))?;
+            }
             Ok(())
         });
     }

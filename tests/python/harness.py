@@ -295,6 +295,7 @@ class Arbiter:
                 "proc_name": "app:app",
                 "arbiter_pid": os.getpid(),
                 "num_workers": plain["workers"],
+                "old_num_workers": None,
                 "first": True,
                 "replacement": False,
                 "has_error_log": has_error,
@@ -360,6 +361,7 @@ class Arbiter:
             "slot": slot,
             "threads": self.threads,
             "listeners": len(self.listeners),
+            "addresses": [self.shown(each) for each in self.listeners],
         }
         self.link.send(order, fds)
         link.theirs.close()

@@ -232,7 +232,7 @@ def test_unknown_and_untimely_orders_do_no_harm(start):
     arbiter.expect("hello")
     arbiter.link.send({"type": "dance"})
     arbiter.link.send({"type": "__class__"})
-    arbiter.link.send({"type": "fork", "age": 1, "slot": 0, "listeners": 0})
+    arbiter.link.send({"type": "fork", "age": 1, "slot": 0, "listeners": 0, "addresses": []})
     assert arbiter.expect("fork_failed")["age"] == 1
     arbiter.link.send({"type": "bound", "addresses": []})
     assert arbiter.expect("failed")["stage"] == "when_ready"

@@ -9,6 +9,8 @@ import ctypes
 import os
 import select
 import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -84,6 +86,21 @@ def wait_gone(pid: int, timeout: float = PATIENCE) -> bool:
         return bool(select.select([fd], [], [], max(timeout, 0))[0])
     finally:
         os.close(fd)
+
+
+def wait_until(condition: Callable[[], object], timeout: float = PATIENCE) -> bool:
+    """Waits for something that can only be looked at."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def descriptors(pid: int) -> int:
+    """How many it has open."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
 
 
 def end(pids: list[int]) -> None:

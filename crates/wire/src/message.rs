@@ -45,6 +45,19 @@ pub enum Order {
         /// Old number.
         old: u32,
     },
+    /// The log files were opened again (USR1). Descriptors: `[error log, access log]`, each only if its flag is true. Not
+    /// answered.
+    Logs(Logs),
+    /// Another arbiter is about to be started (USR2): run `pre_exec`. Answered by `pre_exec_done` or `failed`.
+    PreExec,
+    /// Another generation serves, and this one's last worker is gone. Answered by `superseded`.
+    Superseded,
+    /// To a forkserver that stays although superseded: the workers of the one that serves, for `server.WORKERS`. Not
+    /// answered.
+    Workers {
+        /// Pid and age of each.
+        workers: Vec<(i32, u64)>,
+    },
     /// Last message: run `on_exit` and leave. The forkserver answers by closing its end.
     Exit {
         /// Whether this is the arbiter's own stop, so that `on_exit` is due.
@@ -111,6 +124,8 @@ pub struct Configure {
     pub arbiter_pid: i32,
     /// Number of workers to be started.
     pub num_workers: u32,
+    /// The number before a reload, for `nworkers_changed`.
+    pub old_num_workers: Option<u32>,
     /// This generation is the first: `on_starting` is due.
     pub first: bool,
     /// This forkserver stands in for one that died: only the hooks that are due then run.
@@ -119,6 +134,17 @@ pub struct Configure {
     pub has_error_log: bool,
     /// A descriptor for the access log is passed; else there is no access log.
     pub has_access_log: bool,
+}
+
+/// Which logs' descriptors are passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Logs {
+    /// The error log's.
+    pub error: bool,
+    /// The access log's.
+    pub access: bool,
+    /// Standard output and standard error go to the error log, too.
+    pub captured: bool,
 }
 
 /// One worker to fork.
@@ -132,6 +158,8 @@ pub struct Fork {
     pub threads: u32,
     /// Number of listeners at the end of the passed descriptors.
     pub listeners: u32,
+    /// Their addresses as logged, in the same order.
+    pub addresses: Vec<String>,
 }
 
 /// Forkserver to arbiter.
@@ -168,6 +196,16 @@ pub enum Report {
     Checked,
     /// Something went wrong; the forkserver goes on living until told to exit.
     Failed(Failure),
+    /// `pre_exec` has run.
+    PreExecDone {
+        /// What it has changed.
+        environment: Environment,
+    },
+    /// Answer to `superseded`.
+    Superseded {
+        /// What would be lost if it left: names of threads, pids of children that hooks have started.
+        keeps: Vec<String>,
+    },
     /// A worker was forked. Advisory.
     Forked {
         /// Which.
@@ -184,11 +222,14 @@ pub enum Report {
     },
 }
 
+/// Changes of environment variables: new values, or `None` for what is not set any more.
+pub type Environment = BTreeMap<String, Option<String>>;
+
 /// Why a forkserver could not do what it was told.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Failure {
     /// What it was doing: `config`, `configure` (a dotted name, the worker class), `preload`, `nworkers_changed`,
-    /// `on_starting`, `when_ready`, `check` (the app).
+    /// `on_starting`, `when_ready`, `pre_exec`, `check` (the app).
     pub stage: String,
     /// One line for the operator, without traceback.
     pub message: String,
@@ -235,4 +276,9 @@ pub enum ArbiterSays {
         /// The whole server stops: nobody else will accept what waits in the listeners' queues, so take it first.
         drain: bool,
     },
+    /// The server will stop soon: serve on, but close every connection after its response.
+    Drain,
+    /// The log files were opened again (USR1). Descriptors: `[error log, access log]`, each only if its flag is true. A
+    /// USR1 follows, for the files that Python handlers have.
+    Logs(Logs),
 }

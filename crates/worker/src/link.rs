@@ -1,12 +1,16 @@
 //! The worker's end of its link to the arbiter.
 
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::Arc;
+use std::io::IoSliceMut;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use nix::sys::socket::{MsgFlags, recv, send};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, send};
 use pyo3::prelude::*;
+use rgunicorn_wire::message::Logs;
 use rgunicorn_wire::{ArbiterSays, WorkerSays};
+
+use crate::log_writer::{self, LogWriter};
 
 /// Messages to and from the arbiter. Sending never blocks and never fails the caller: an arbiter that is gone is noticed
 /// by the sentinel.
@@ -21,7 +25,9 @@ pub struct LinkInner {
     fd: OwnedFd,
     retire: AtomicBool,
     drain: AtomicBool,
+    closing: AtomicBool,
     closed: AtomicBool,
+    logs: OnceLock<[Option<Arc<log_writer::Inner>>; 2]>,
 }
 
 #[pymethods]
@@ -29,8 +35,8 @@ impl Link {
     /// Takes over the descriptor.
     #[new]
     fn new(fd: RawFd) -> Self {
-        let (retire, drain, closed) = Default::default();
-        Link { inner: Arc::new(LinkInner { fd: crate::sys::own(fd), retire, drain, closed }) }
+        let (retire, drain, closing, closed, logs) = Default::default();
+        Link { inner: Arc::new(LinkInner { fd: crate::sys::own(fd), retire, drain, closing, closed, logs }) }
     }
 
     /// The app is loaded and the worker serves.
@@ -56,6 +62,12 @@ impl Link {
     /// Whether the arbiter has told this worker to leave, or is gone. Reads what has arrived.
     fn retired(&self) -> bool {
         self.inner.retired()
+    }
+
+    /// What to write to other files when the arbiter has opened the logs again.
+    #[pyo3(signature = (error, access))]
+    fn reopens(&self, error: Option<PyRef<'_, LogWriter>>, access: Option<PyRef<'_, LogWriter>>) {
+        let _ = self.inner.logs.set([error, access].map(|log| log.map(|log| log.share())));
     }
 
     /// The descriptor, for polling.
@@ -93,6 +105,11 @@ impl LinkInner {
         self.drain.load(Ordering::Relaxed)
     }
 
+    /// Whether the server is about to stop, and connections are not to be kept.
+    pub fn closes(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
     /// Sends one message; a full or closed link drops it.
     pub fn say(&self, message: &WorkerSays) {
         let bytes = rgunicorn_wire::encode(message);
@@ -102,19 +119,55 @@ impl LinkInner {
     }
 
     fn listen(&self) {
-        let mut buffer = [0u8; 4096];
         while !self.closed.load(Ordering::Relaxed) {
-            match recv(self.raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
-                Ok(0) => self.closed.store(true, Ordering::Relaxed),
-                Ok(length) => {
-                    if let Ok(ArbiterSays::Retire { drain }) = rgunicorn_wire::decode(&buffer[..length]) {
+            match self.receive() {
+                Ok((bytes, _)) if bytes.is_empty() => self.closed.store(true, Ordering::Relaxed),
+                Ok((bytes, fds)) => match rgunicorn_wire::decode(&bytes) {
+                    Ok(ArbiterSays::Retire { drain }) => {
                         self.drain.fetch_or(drain, Ordering::Relaxed);
                         self.retire.store(true, Ordering::Relaxed);
                     }
-                }
+                    Ok(ArbiterSays::Drain) => self.closing.store(true, Ordering::Relaxed),
+                    Ok(ArbiterSays::Logs(logs)) => self.reopen(logs, fds),
+                    Err(_) => {}
+                },
                 Err(nix::errno::Errno::EINTR) => {}
                 Err(nix::errno::Errno::EAGAIN) => return,
                 Err(_) => self.closed.store(true, Ordering::Relaxed),
+            }
+        }
+    }
+
+    /// One message, empty at the link's end, and the descriptors that came with it.
+    fn receive(&self) -> nix::Result<(Vec<u8>, Vec<OwnedFd>)> {
+        let mut buffer = [0u8; 4096];
+        let mut parts = [IoSliceMut::new(&mut buffer)];
+        let mut space = nix::cmsg_space!([RawFd; 2]);
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
+        let message = recvmsg::<()>(self.raw_fd(), &mut parts, Some(&mut space), flags)?;
+        let length = message.bytes;
+        let mut fds = Vec::new();
+        for control in message.cmsgs()? {
+            if let ControlMessageOwned::ScmRights(numbers) = control {
+                fds.extend(numbers.into_iter().map(crate::sys::own));
+            }
+        }
+        Ok((buffer[..length].to_vec(), fds))
+    }
+
+    fn reopen(&self, logs: Logs, fds: Vec<OwnedFd>) {
+        let mut fds = fds.into_iter();
+        let error = if logs.error { fds.next() } else { None };
+        let access = if logs.access { fds.next() } else { None };
+        let Some([own_error, own_access]) = self.logs.get() else { return };
+        for (file, log) in [(&error, own_error), (&access, own_access)] {
+            if let (Some(file), Some(log)) = (file, log) {
+                let _ = log.reopen(file.as_fd());
+            }
+        }
+        if let (true, Some(file)) = (logs.captured, &error) {
+            for number in [1, 2] {
+                let _ = crate::sys::replace(file.as_fd(), number);
             }
         }
     }

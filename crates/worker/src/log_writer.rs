@@ -1,6 +1,8 @@
 //! A log target as Python sees it: a text stream that never makes its caller wait.
 
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
@@ -18,9 +20,24 @@ const THREADED: u8 = 1;
 /// See the module's head. In the forkserver it writes directly; a worker calls [`LogWriter::start`].
 #[pyclass(frozen, module = "rgunicorn._rgunicorn")]
 pub struct LogWriter {
+    inner: Arc<Inner>,
+    mode: AtomicU8,
+}
+
+/// What can be opened again without Python.
+#[derive(Debug)]
+pub struct Inner {
     fd: OwnedFd,
     writer: Writer,
-    mode: AtomicU8,
+}
+
+impl Inner {
+    /// Lines go to this file from now on; the number of the descriptor stays.
+    pub fn reopen(&self, file: BorrowedFd<'_>) -> io::Result<()> {
+        crate::sys::replace(file, self.fd.as_raw_fd())?;
+        self.writer.reopen(file.try_clone_to_owned()?);
+        Ok(())
+    }
 }
 
 #[pymethods]
@@ -30,7 +47,7 @@ impl LogWriter {
     fn new(fd: RawFd) -> PyResult<Self> {
         let copy = crate::sys::duplicate(fd)?;
         let writer = Writer::new(copy.try_clone()?);
-        Ok(LogWriter { fd: copy, writer, mode: AtomicU8::new(DIRECT) })
+        Ok(LogWriter { inner: Arc::new(Inner { fd: copy, writer }), mode: AtomicU8::new(DIRECT) })
     }
 
     /// From now on a thread writes (in a worker, once it is who it is to be).
@@ -66,24 +83,29 @@ impl LogWriter {
     /// Waits until everything is written, at most so many seconds.
     fn drain(&self, py: Python<'_>, seconds: f64) -> bool {
         let limit = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO);
-        py.detach(|| self.writer.flush(limit))
+        py.detach(|| self.inner.writer.flush(limit))
+    }
+
+    /// Lines go to this file from now on (it was opened again). The descriptor is duplicated.
+    fn reopen(&self, fd: RawFd) -> PyResult<()> {
+        Ok(self.inner.reopen(crate::sys::borrow(fd))?)
     }
 
     /// In a child that the app forked: the thread is not there, and what was waiting is its parent's to write.
     fn after_fork_in_child(&self) {
         if self.mode.swap(DIRECT, Ordering::Relaxed) == THREADED {
-            self.writer.disable();
+            self.inner.writer.disable();
         }
     }
 
     /// The descriptor.
     fn fileno(&self) -> RawFd {
-        self.fd.as_raw_fd()
+        self.inner.fd.as_raw_fd()
     }
 
     /// Whether it is a terminal.
     fn isatty(&self) -> bool {
-        nix::unistd::isatty(&self.fd).unwrap_or(false)
+        nix::unistd::isatty(&self.inner.fd).unwrap_or(false)
     }
 
     /// As of a text stream.
@@ -113,14 +135,19 @@ impl LogWriter {
 impl LogWriter {
     /// The writer behind it, for lines that are made without Python.
     pub fn writer(&self) -> Writer {
-        self.writer.clone()
+        self.inner.writer.clone()
+    }
+
+    /// For whoever opens it again.
+    pub fn share(&self) -> Arc<Inner> {
+        Arc::clone(&self.inner)
     }
 
     fn put(&self, py: Python<'_>, bytes: &[u8]) {
         if self.mode.load(Ordering::Relaxed) == THREADED {
-            self.writer.push(bytes);
+            self.inner.writer.push(bytes);
         } else {
-            py.detach(|| write_all(&self.fd, bytes));
+            py.detach(|| write_all(&self.inner.fd, bytes));
         }
     }
 }

@@ -131,6 +131,16 @@ pub fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
     borrow(fd).try_clone_to_owned()
 }
 
+/// Puts a copy of a file under a number that is in use, in one step. The copy of 0 to 2 outlives an exec.
+pub fn replace(file: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
+    let flags = if number > 2 { libc::O_CLOEXEC } else { 0 };
+    // SAFETY: dup3 takes numbers only; callers own this one, and whoever else uses it wants what is put there.
+    if unsafe { libc::dup3(file.as_raw_fd(), number, flags) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 /// Makes descriptors that this process got through fork stand for nothing. Their numbers stay taken: owners that know
 /// them may still close or try to use them, and must not hit something else.
 /// Without a descriptor to put in their place they are closed.

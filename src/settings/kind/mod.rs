@@ -21,6 +21,10 @@ pub enum Kind {
     PosInt,
     /// The same within bounds.
     Between(i64, i64),
+    /// A number of workers, or `all`.
+    Surge,
+    /// Bytes, as a number or with `K`, `M` or `G` behind it; 0 for no limit.
+    Size,
     /// A boolean, a string that says true or false, or `None`.
     Bool,
     /// A string or `None`; blanks around it are taken away.
@@ -110,6 +114,8 @@ impl Kind {
         match self {
             Kind::PosInt => number::between(input, 0, i64::MAX),
             Kind::Between(low, high) => number::between(input, low, high),
+            Kind::Surge => number::surge(input),
+            Kind::Size => number::size(input),
             Kind::Bool => text::boolean(input),
             Kind::Text => text::text(input),
             Kind::TextList => text::list(input).map(PyValue::List),

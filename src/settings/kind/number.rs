@@ -23,6 +23,43 @@ pub(super) fn between(input: Input<'_>, low: i64, high: i64) -> Result<PyValue, 
     }
 }
 
+pub(super) fn surge(input: Input<'_>) -> Result<PyValue, String> {
+    match input.value {
+        PyValue::Str(word) if word.trim().eq_ignore_ascii_case("all") => Ok(PyValue::Str("all".to_owned())),
+        _ => between(input, 1, i64::from(u32::MAX))
+            .map_err(|_| format!("{} is neither a number of workers from 1 on nor 'all'", input.quoted())),
+    }
+}
+
+/// Less than this is a number without its unit.
+const LEAST_SIZE: i64 = 1 << 20;
+
+pub(super) fn size(input: Input<'_>) -> Result<PyValue, String> {
+    let quoted = input.quoted();
+    let bytes = match input.value {
+        PyValue::Int(number) => Some(*number),
+        PyValue::Str(text) => bytes(text.trim()),
+        _ => None,
+    };
+    match bytes {
+        None | Some(i64::MIN..=-1) => Err(format!("{quoted} is no size: say 512M, 2G or a number of bytes")),
+        Some(few @ 1..LEAST_SIZE) => Err(format!("{quoted} is less than a megabyte: did you mean '{few}M'?")),
+        Some(bytes) => Ok(PyValue::Int(bytes)),
+    }
+}
+
+fn bytes(text: &str) -> Option<i64> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let shift = match text[digits.len()..].trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        _ => return None,
+    };
+    digits.parse::<i64>().ok()?.checked_mul(1 << shift)
+}
+
 /// A user or group: `None` is `own`, digits are the id itself, anything else is looked up.
 pub(super) fn id(input: Input<'_>, own: u32, what: &str, look_up: fn(&str) -> Option<u32>) -> Result<PyValue, String> {
     let quoted = input.quoted();

@@ -62,6 +62,8 @@ fn value(setting: &Setting) -> String {
         Kind::PosInt => "integer, not negative".to_owned(),
         Kind::Between(low, i64::MAX) => format!("integer from {low}"),
         Kind::Between(low, high) => format!("integer from {low} to {high}"),
+        Kind::Surge => "integer from 1, or `all`".to_owned(),
+        Kind::Size => "bytes, or a size such as `512M`".to_owned(),
         Kind::Bool => "boolean".to_owned(),
         Kind::Text | Kind::StatsdAddress => "string".to_owned(),
         Kind::TextList | Kind::FileList => "list of strings, or one string".to_owned(),

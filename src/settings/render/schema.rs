@@ -42,6 +42,8 @@ fn accepted(kind: Kind) -> Map<String, Value> {
         Kind::PosInt => json!({ "type": "integer", "minimum": 0 }),
         Kind::Between(low, i64::MAX) => json!({ "type": "integer", "minimum": low }),
         Kind::Between(low, high) => json!({ "type": "integer", "minimum": low, "maximum": high }),
+        Kind::Surge => json!({ "anyOf": [{ "type": "integer", "minimum": 1 }, { "const": "all" }] }),
+        Kind::Size => json!({ "type": ["string", "integer"] }),
         Kind::Bool => json!({ "type": "boolean" }),
         Kind::TextList | Kind::FileList | Kind::CommaList | Kind::AddressList | Kind::Protocols => {
             json!({ "anyOf": [strings, { "type": "string" }] })

@@ -189,9 +189,10 @@ impl Setting {
         self.name == "explain_config"
     }
 
-    /// May stand in a Python config file. A file that happens to have a variable called `python` must go on working.
+    /// May stand in a Python config file: Gunicorn's settings, and ours but those that it comes too late for. A file that
+    /// happens to have a variable called `python` must go on working.
     pub fn in_python_file(&self) -> bool {
-        !self.is_ours()
+        !self.is_ours() || !self.is_mode() && self.name != "python"
     }
 
     /// May stand in a TOML file.

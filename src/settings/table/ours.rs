@@ -28,6 +28,89 @@ pub(super) static SETTINGS: &[Setting] = &[
         ..PLAIN
     },
     Setting {
+        name: "reload_surge",
+        section: Section::Ours,
+        long: &["reload-surge"],
+        metavar: Some("INT|all"),
+        kind: Kind::Surge,
+        default: Default::Int(1),
+        summary: "How many workers more than `workers` there may be during a reload.",
+        doc: "A new worker is ready before an old one is told to leave, so many at a time. `all` starts all new ones at \
+              once, which needs memory for twice as many.",
+        ..PLAIN
+    },
+    Setting {
+        name: "boot_timeout",
+        section: Section::Ours,
+        long: &["boot-timeout"],
+        metavar: Some("INT"),
+        argument: Argument::Int,
+        kind: Kind::PosInt,
+        default: Default::Int(0),
+        summary: "Seconds that a worker may take to get ready; 0 means the larger of 60 and `timeout`.",
+        doc: "Loading the application does not count for `timeout`.",
+        ..PLAIN
+    },
+    Setting {
+        name: "drain_delay",
+        section: Section::Ours,
+        long: &["drain-delay"],
+        metavar: Some("INT"),
+        argument: Argument::Int,
+        kind: Kind::PosInt,
+        default: Default::Int(0),
+        summary: "Seconds that the server goes on taking connections after a TERM.",
+        doc: "Load balancers have their time to notice: systemd is told at once that the server stops, and every response closes \
+              its connection. A second TERM, or INT or QUIT, ends the wait.",
+        ..PLAIN
+    },
+    Setting {
+        name: "max_rss",
+        section: Section::Ours,
+        long: &["max-rss"],
+        metavar: Some("SIZE"),
+        kind: Kind::Size,
+        default: Default::Int(0),
+        summary: "Memory of a worker (resident, shared pages included) above which it is replaced; 0 means no limit.",
+        doc: "Looked at every few seconds. The worker serves on until its replacement is ready; one at a time.",
+        ..PLAIN
+    },
+    Setting {
+        name: "max_rss_jitter",
+        section: Section::Ours,
+        long: &["max-rss-jitter"],
+        metavar: Some("SIZE"),
+        kind: Kind::Size,
+        default: Default::Int(0),
+        summary: "A random part of this is added to `max_rss`, for each worker another one.",
+        doc: "",
+        ..PLAIN
+    },
+    Setting {
+        name: "max_lifetime",
+        section: Section::Ours,
+        long: &["max-lifetime"],
+        metavar: Some("INT"),
+        argument: Argument::Int,
+        kind: Kind::PosInt,
+        default: Default::Int(0),
+        summary: "Seconds after which a worker is replaced; 0 means never.",
+        doc: "The worker serves on until its replacement is ready; one at a time.",
+        ..PLAIN
+    },
+    Setting {
+        name: "max_lifetime_jitter",
+        section: Section::Ours,
+        long: &["max-lifetime-jitter"],
+        metavar: Some("INT"),
+        argument: Argument::Int,
+        kind: Kind::PosInt,
+        default: Default::Int(0),
+        summary: "A random part of this is added to `max_lifetime`, for each worker another one.",
+        doc: "",
+        ..PLAIN
+    },
+    Setting {
         name: "request_head_timeout",
         section: Section::Ours,
         long: &["request-head-timeout"],

@@ -293,7 +293,8 @@ impl Serving {
             Head::Copied(bytes) => bytes,
         };
         let options = &self.shared.options;
-        let keep_alive = options.keepalive > 0 && (!self.shared.retires() || self.shared.has_heirs());
+        let leaving = (self.shared.retires() && !self.shared.has_heirs()) || self.shared.link.closes();
+        let keep_alive = options.keepalive > 0 && !leaving;
         let stale = options.max_queue_wait > 0 && now().saturating_sub(conn.arrived) > options.max_queue_wait;
         let more = ready.complete && !window.is_empty();
         let mut request = Request { bytes, body, complete: ready.complete, keep_alive, stale };
