@@ -6,9 +6,12 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// Version of the form.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Bytes before the input.
-const FIXED: usize = 1 + 1 + 2 + 8 + 8 + 8 + 3 * ADDRESS;
+const FIXED: usize = 1 + 1 + 1 + 4 * 8 + 3 * ADDRESS;
+/// Where numbers begin, and addresses.
+const NUMBERS: usize = 3;
+const ADDRESSES: usize = NUMBERS + 4 * 8;
 /// Bytes of an address: family, IP, port, scope.
 const ADDRESS: usize = 1 + 16 + 2 + 4;
 /// The most bytes of input that are passed with a connection.
@@ -22,8 +25,10 @@ const GREETED: u8 = 2;
 /// A connection that waits for a request, or for the rest of its head.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Passed {
-    /// Which listener it came from.
-    pub listener: u16,
+    /// Which listener it came from: the inode of its socket, which is the same in every generation.
+    pub listener: u64,
+    /// How often it was passed on for the sake of balance since its last request.
+    pub hops: u8,
     /// The client, unless it came over a unix socket.
     pub peer: Option<SocketAddr>,
     /// When its wait ends (CLOCK_MONOTONIC ns).
@@ -48,8 +53,8 @@ impl Passed {
         let mut out = Vec::with_capacity(FIXED + self.input.len());
         out.push(VERSION);
         out.push(if self.begun { BEGUN } else { 0 } | if self.greeted { GREETED } else { 0 });
-        out.extend_from_slice(&self.listener.to_le_bytes());
-        for number in [self.deadline, self.arrived, self.served] {
+        out.push(self.hops);
+        for number in [self.listener, self.deadline, self.arrived, self.served] {
             out.extend_from_slice(&number.to_le_bytes());
         }
         let (kind, ends) = self.proxy.map_or((0, None), |(kind, ends)| (kind, Some(ends)));
@@ -68,8 +73,8 @@ impl Passed {
         if fixed[0] != VERSION || input.len() > MAX_INPUT || fixed[1] & !(BEGUN | GREETED) != 0 {
             return None;
         }
-        let number = |at: usize| Some(u64::from_le_bytes(*fixed[at..].first_chunk()?));
-        let address = |index: usize| fixed[28 + index * ADDRESS..].first_chunk::<ADDRESS>();
+        let number = |index: usize| Some(u64::from_le_bytes(*fixed[NUMBERS + index * 8..].first_chunk()?));
+        let address = |index: usize| fixed[ADDRESSES + index * ADDRESS..].first_chunk::<ADDRESS>();
         let (peer, none) = get_address(address(0)?)?;
         let (source, kind) = get_address(address(1)?)?;
         let (destination, none_either) = get_address(address(2)?)?;
@@ -77,11 +82,12 @@ impl Passed {
             return None;
         }
         Some(Passed {
-            listener: u16::from_le_bytes([fixed[2], fixed[3]]),
+            listener: number(0)?,
+            hops: fixed[2],
             peer,
-            deadline: number(4)?,
-            arrived: number(12)?,
-            served: number(20)?,
+            deadline: number(1)?,
+            arrived: number(2)?,
+            served: number(3)?,
             begun: fixed[1] & BEGUN != 0,
             greeted: fixed[1] & GREETED != 0,
             proxy: kind.checked_sub(1).map(|kind| (kind, source.zip(destination))),
@@ -134,12 +140,12 @@ mod tests {
 
     prop_compose! {
         fn passed()(
-            (listener, deadline, arrived, served, begun, greeted) in any::<(u16, u64, u64, u64, bool, bool)>(),
+            (listener, hops, deadline, arrived, served, begun, greeted) in any::<(u64, u8, u64, u64, u64, bool, bool)>(),
             peer in option::of(address()),
             proxy in option::of((0u8..8, option::of((address(), address())))),
             input in vec(any::<u8>(), 0..300),
         ) -> Passed {
-            Passed { listener, peer, deadline, arrived, served, begun, greeted, proxy, input }
+            Passed { listener, hops, peer, deadline, arrived, served, begun, greeted, proxy, input }
         }
     }
 
@@ -163,6 +169,7 @@ mod tests {
     fn the_longest_fits() {
         let mut passed = Passed {
             listener: 0,
+            hops: 0,
             peer: None,
             deadline: 0,
             arrived: 0,

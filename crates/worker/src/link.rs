@@ -100,6 +100,11 @@ impl LinkInner {
         self.retire.load(Ordering::Relaxed) || self.closed.load(Ordering::Relaxed)
     }
 
+    /// Whether it is the arbiter that sends this worker away, as far as has been read.
+    pub fn sent_away(&self) -> bool {
+        self.retire.load(Ordering::Relaxed)
+    }
+
     /// Whether nobody else will take what waits in the listeners' queues.
     pub fn drains(&self) -> bool {
         self.drain.load(Ordering::Relaxed)

@@ -63,6 +63,11 @@ fn socket_address(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
     }
 }
 
+/// What tells a socket from every other; 0 where the kernel does not say.
+pub fn inode(fd: RawFd) -> u64 {
+    nix::sys::stat::fstat(borrow(fd)).map_or(0, |stat| stat.st_ino)
+}
+
 /// Nanoseconds since data last arrived on a connection, in steps of the kernel's clock (some ms); 0 where it cannot say.
 pub fn since_last_data(fd: RawFd) -> u64 {
     // SAFETY: tcp_info is plain data for which all zeroes are valid.

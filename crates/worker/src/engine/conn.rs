@@ -126,6 +126,8 @@ pub struct Conn {
     pub serial: u64,
     /// Requests served on it.
     pub served: u64,
+    /// How often it was passed on for the sake of balance since its last request.
+    pub hops: u8,
     /// Python objects made for it. Whoever drops the connection must be attached, or take them out first.
     pub objects: Option<PeerObjects>,
     /// The app has taken the socket (`gunicorn.socket`): the engine reads and writes it no more.
@@ -183,6 +185,7 @@ impl Conn {
             token: None,
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             served: 0,
+            hops: 0,
             objects: None,
             taken: false,
         })

@@ -282,7 +282,7 @@ impl Serving {
     fn serve_one(&mut self, mut conn: Box<Conn>, window: &mut Window, ready: Ready) -> (Box<Conn>, After) {
         let body = std::mem::take(&mut conn.body);
         self.shared.charge(&mut conn);
-        conn.begun = false;
+        (conn.begun, conn.hops) = (false, 0);
         if !ready.complete {
             // The rest of the body goes on from here.
             conn.input = window.bytes().to_vec();
@@ -316,6 +316,17 @@ impl Serving {
     fn park(&mut self, mut conn: Box<Conn>) -> Option<Box<Conn>> {
         self.shared.charge(&mut conn);
         if conn.token.is_none() {
+            if self.shared.outweighs(&conn) {
+                conn.hops += 1;
+                let listener = conn.listener;
+                match self.shared.pass(conn) {
+                    Ok(()) => {
+                        self.shared.sets.requeue(&self.shared.listeners, listener);
+                        return None;
+                    }
+                    Err(back) => conn = back,
+                }
+            }
             let token = self.shared.table.admit();
             conn.token = Some(token);
             let (fd, listener) = (conn.raw_fd(), conn.listener);

@@ -15,14 +15,20 @@ use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recv, recv
 use rgunicorn_http::Decoder;
 use rgunicorn_http::proxy::{Endpoints, Header, Protocol};
 use rgunicorn_wire::hand_off::{MAX_INPUT, MAX_PASSED, Passed};
-use rgunicorn_wire::scoreboard::{Scoreboard, State};
+use rgunicorn_wire::scoreboard::{Scoreboard, Slot, State};
 
 use super::conn::{Conn, Phase};
+use super::options::Listener;
 use super::shared::Shared;
 
 /// Kinds of proxied connections, by their number in a message.
 const PROTOCOLS: [Protocol; 6] =
     [Protocol::Tcp4, Protocol::Tcp6, Protocol::Unix, Protocol::Unspecified, Protocol::Unknown, Protocol::Local];
+
+/// How often in a row a connection is passed on for the sake of balance: who takes it is chance, too.
+const MAX_HOPS: u8 = 16;
+/// How many are at once.
+const MAX_MOVES: u64 = 64;
 
 /// Both ends of the generation's socket, and what tells who is idle.
 pub struct HandOff {
@@ -43,17 +49,22 @@ impl HandOff {
 
     /// How many other workers say that they are idle.
     pub fn idle_others(&self) -> usize {
-        self.others().filter(|state| *state == State::Idle).count()
+        self.others().filter(|slot| slot.state() == State::Idle).count()
+    }
+
+    /// The fewest connections that another idle worker has.
+    fn least_of_idle(&self) -> Option<u64> {
+        self.others().filter(|slot| slot.state() == State::Idle).map(|slot| slot.connections()).min()
     }
 
     /// Whether there is another worker that will go on serving.
-    pub fn has_others(&self) -> bool {
-        self.others().any(|state| matches!(state, State::Idle | State::Busy))
+    fn has_others(&self) -> bool {
+        self.others().any(|slot| matches!(slot.state(), State::Idle | State::Busy))
     }
 
-    fn others(&self) -> impl Iterator<Item = State> {
+    fn others(&self) -> impl Iterator<Item = Slot<'static>> {
         let own = self.slot as usize;
-        self.board.used().enumerate().filter(move |(slot, _)| *slot != own).map(|(_, slot)| slot.state())
+        self.board.used().enumerate().filter(move |(slot, _)| *slot != own).map(|(_, slot)| slot)
     }
 }
 
@@ -71,7 +82,8 @@ impl Shared {
     /// Passes a connection on, or returns it.
     pub fn pass(&self, mut conn: Box<Conn>) -> Result<(), Box<Conn>> {
         let message = Passed {
-            listener: conn.listener as u16,
+            listener: self.listeners.get(conn.listener).map_or(0, |listener| listener.inode),
+            hops: conn.hops,
             peer: conn.peer,
             deadline: conn.deadline,
             arrived: conn.arrived,
@@ -140,6 +152,7 @@ impl Shared {
             let open = self.table.opened();
             self.vitals.slot.count_connection(1, open as u64);
             self.table.push(conn);
+            self.sets.requeue_receiver();
         }
     }
 
@@ -163,16 +176,18 @@ impl Shared {
 
     fn adopt(&self, passed: &[u8], fd: OwnedFd) -> Option<Box<Conn>> {
         let passed = Passed::decode(passed)?;
-        if usize::from(passed.listener) >= self.listeners.len() {
-            return None;
-        }
+        // A listener that this generation has given up: the nearest that there is.
+        let same = |listener: &Listener| listener.inode == passed.listener;
+        let alike = |listener: &Listener| listener.unix == passed.peer.is_none();
+        let known = self.listeners.iter().position(same).or_else(|| self.listeners.iter().position(alike));
         let trusted = self.options.trust.trusts(passed.peer.map(|peer| peer.ip()));
         let mut decoder = Decoder::new(Arc::clone(&self.options.http));
         decoder.set_trusted(trusted);
-        let mut conn = Conn::new(fd, passed.listener.into(), passed.peer, trusted, decoder);
+        let mut conn = Conn::new(fd, known.unwrap_or(0), passed.peer, trusted, decoder);
         conn.deadline = passed.deadline;
         conn.arrived = passed.arrived;
         conn.served = passed.served;
+        conn.hops = passed.hops;
         conn.begun = passed.begun;
         conn.greeted = passed.greeted;
         conn.proxy = passed.proxy.and_then(|(kind, ends)| {
@@ -183,9 +198,47 @@ impl Shared {
         Some(conn)
     }
 
-    /// Whether idle connections of this worker, which leaves, find a place with another one.
+    /// Whether idle connections of this worker, which leaves, find a place with another one. Where the arbiter sends it
+    /// away and the server goes on, there is one, or will be: of this generation or the next.
     pub fn has_heirs(&self) -> bool {
-        !self.link.drains() && self.hand_off.has_others()
+        !self.link.drains() && (self.link.sent_away() || self.hand_off.has_others())
+    }
+
+    /// Whether a connection that is about to stay had better stay with another worker, which has clearly fewer: chance, and
+    /// workers that came later, are made up for. Only one that is idle counts: it takes it at once.
+    pub fn outweighs(&self, conn: &Conn) -> bool {
+        self.movable(conn) && self.surplus() > 0
+    }
+
+    /// Passes on what is too much, of connections that wait: workers have come that were not there when they did.
+    pub fn balance(&self) {
+        // Half of the difference makes both equal.
+        for _ in 0..self.surplus().div_ceil(2).min(MAX_MOVES) {
+            let Some(mut conn) = self.table.take_waiting(|conn| self.movable(conn)) else { return };
+            conn.hops += 1;
+            if let Err(conn) = self.pass(conn) {
+                return self.put_back(conn);
+            }
+        }
+    }
+
+    /// How many connections more than there should be this worker has beside the idle one that has the fewest.
+    fn surplus(&self) -> u64 {
+        if self.options.num_workers <= 1 || self.retires() {
+            return 0;
+        }
+        let (own, least) = (self.table.open() as u64, self.hand_off.least_of_idle());
+        least.map_or(0, |least| own.saturating_sub(least + 1 + least / 10))
+    }
+
+    fn movable(&self, conn: &Conn) -> bool {
+        conn.hops < MAX_HOPS && !conn.begun && conn.input.is_empty() && self.passable(conn)
+    }
+
+    fn put_back(&self, conn: Box<Conn>) {
+        if let Some(ready) = self.table.park(conn) {
+            self.table.push(ready);
+        }
     }
 
     /// Passes idle connections on, until the queue is full.
@@ -199,9 +252,7 @@ impl Shared {
             let back = if full { Some(conn) } else { self.pass(conn).err() };
             if let Some(conn) = back {
                 full = true;
-                if let Some(ready) = self.table.park(conn) {
-                    self.table.push(ready);
-                }
+                self.put_back(conn);
             }
         }
     }

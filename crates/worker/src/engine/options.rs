@@ -17,6 +17,8 @@ pub struct Listener {
     pub fd: RawFd,
     /// It is a unix socket.
     pub unix: bool,
+    /// Tells the socket from others, in every process.
+    pub inode: u64,
 }
 
 /// Addresses that a setting trusts.

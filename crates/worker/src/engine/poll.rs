@@ -87,9 +87,7 @@ impl Sets {
     /// Waits for new connections too. One listener that cannot be added does not stop the others; it is tried again.
     pub fn listen(&self, listeners: &[Listener]) {
         if !self.receiving.swap(true, Ordering::Relaxed) {
-            let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE, HAND_OFF);
-            let added = self.shared.add(borrow(self.receive), event).is_ok();
-            self.receiving.store(added, Ordering::Relaxed);
+            self.receiving.store(self.add_receiver().is_ok(), Ordering::Relaxed);
         }
         for (index, (listener, (on, shut))) in listeners.iter().zip(&self.listening).enumerate() {
             if !on.load(Ordering::Relaxed) && !shut.load(Ordering::Relaxed) {
@@ -154,6 +152,19 @@ impl Sets {
                 self.listening[index].0.store(false, Ordering::Relaxed);
             }
         }
+    }
+
+    /// The same for connections from other workers.
+    pub fn requeue_receiver(&self) {
+        if self.receives() {
+            let _ = self.shared.delete(borrow(self.receive));
+            self.receiving.store(self.add_receiver().is_ok(), Ordering::Relaxed);
+        }
+    }
+
+    fn add_receiver(&self) -> nix::Result<()> {
+        let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE, HAND_OFF);
+        self.shared.add(borrow(self.receive), event)
     }
 
     /// Watches a connection: edge-triggered, for everything, for its whole life.

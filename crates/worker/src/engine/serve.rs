@@ -222,6 +222,7 @@ impl Serving {
         if !shared.sweep() {
             return false;
         }
+        shared.balance();
         self.gateway.look_at_access_log();
         true
     }

@@ -164,6 +164,15 @@ impl Table {
         due.into_iter().filter_map(|token| inner.take(token)).collect()
     }
 
+    /// Takes out one that waits, has no event, and for which this is so.
+    pub fn take_waiting(&self, fits: impl Fn(&Conn) -> bool) -> Option<Box<Conn>> {
+        let mut inner = self.lock();
+        let waits = |entry: &Entry| matches!(&entry.place, Place::Waiting { conn, queued: false } if fits(conn));
+        let at = inner.entries.iter().position(waits)?;
+        let token = token(at as u32, inner.entries[at].generation);
+        inner.take(token)
+    }
+
     /// Takes out all connections that nobody has in hand: the engine ends.
     #[allow(clippy::vec_box, reason = "as above")]
     pub fn drain(&self) -> Vec<Box<Conn>> {
