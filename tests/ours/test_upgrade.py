@@ -37,7 +37,7 @@ def test_promotion(start, launcher):
     new = upgrade(server)
     assert pidfile.read_text() == f"{server.pid}\n" and second.read_text() == f"{new}\n"
     assert ".2]" in processes.command_line(new)
-    assert new in masters(server)
+    wait_for(lambda: new in masters(server))
     server.send_signal(signal.SIGQUIT)
     server.stderr.find("Master has been promoted")
     assert server.wait() == 0
@@ -74,6 +74,7 @@ def test_unix_sockets_stay_with_whoever_serves(start, launcher):
         with Connection(str(path)) as connection:
             return connection.request().final().json["ppid"]
 
+    assert ppid() == server.pid
     new = upgrade(server)
     os.kill(new, signal.SIGTERM)
     assert processes.wait_gone(new)
@@ -146,6 +147,7 @@ def test_what_the_new_settings_bind_besides(start, launcher):
         port = free.getsockname()[1]
     server = start("process:app", conf="bind = ['127.0.0.1:0']", bind=False)
     old = server.listening()[0]
+    server.get()
     launcher.write("gunicorn.conf.py", f"bind = ['127.0.0.1:0', '127.0.0.1:{port}']")
     new = upgrade(server)
     server.stop()

@@ -47,8 +47,8 @@ pub(super) static SETTINGS: &[Setting] = &[
         argument: Argument::Int,
         kind: Kind::PosInt,
         default: Default::Int(0),
-        summary: "Seconds that a worker may take to get ready; 0 means the larger of 60 and `timeout`.",
-        doc: "Loading the application does not count for `timeout`.",
+        summary: "Seconds that a worker may take to get ready.",
+        doc: "0 means the larger of 60 and `timeout`. Loading the application does not count for `timeout`.",
         ..PLAIN
     },
     Setting {
@@ -71,8 +71,8 @@ pub(super) static SETTINGS: &[Setting] = &[
         metavar: Some("SIZE"),
         kind: Kind::Size,
         default: Default::Int(0),
-        summary: "Memory of a worker (resident, shared pages included) above which it is replaced; 0 means no limit.",
-        doc: "Looked at every few seconds. The worker serves on until its replacement is ready; one at a time.",
+        summary: "Memory of a worker above which it is replaced; 0 means no limit.",
+        doc: "Resident memory, shared pages included. Looked at every few seconds. The worker serves on until its replacement is ready; one at a time.",
         ..PLAIN
     },
     Setting {
