@@ -57,7 +57,7 @@ impl Arbiter {
                 let status = failure.map_or("rgunicorn serves".into(), |why| format!("reload failed: {why}"));
                 systemd::notify(&format!("READY=1\nSTATUS={}", status.lines().next().unwrap_or_default()));
             }
-            Action::Retire { age, pid, drain, successor } => self.retire(age, pid, drain, successor),
+            Action::Retire { age, pid, drain, heirs } => self.retire(age, pid, drain, heirs),
             Action::Signal { pid, what } => self.signal(pid, what),
             Action::Report { age, level, text } => self.report(age, level, text),
             Action::Obituary { age, pid, level, text } => self.obituary(age, pid, level, text),
@@ -211,12 +211,12 @@ impl Arbiter {
         Ok(())
     }
 
-    fn retire(&mut self, age: u64, pid: Option<Pid>, drain: bool, _successor: Option<u32>) {
+    fn retire(&mut self, age: u64, pid: Option<Pid>, drain: bool, heirs: bool) {
         // What waits at an address that was given up, only this generation's workers can take.
         let drain = drain || self.workers.get(&age).is_some_and(|worker| self.alone_somewhere(worker.place.0));
         if let Some(link) = self.workers.get(&age).and_then(|worker| worker.link.as_ref()) {
             // Should the link be full or broken, the TERM says the same.
-            let _ = link::send(link, &rgunicorn_wire::encode(&ArbiterSays::Retire { drain }), &[]);
+            let _ = link::send(link, &rgunicorn_wire::encode(&ArbiterSays::Retire { drain, heirs }), &[]);
         }
         if let Some(pid) = pid {
             self.signal(pid, Kill::Term);

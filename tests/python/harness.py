@@ -194,8 +194,8 @@ class Worker:
         assert message is not None and message["type"] == kind, (kind, message, self.arbiter.output())
         return message
 
-    def retire(self, drain: bool = False) -> None:
-        self.link.send({"type": "retire", "drain": drain})
+    def retire(self, drain: bool = False, heirs: bool = False) -> None:
+        self.link.send({"type": "retire", "drain": drain, "heirs": heirs})
 
     def wait(self, limit: float = LIMIT) -> int:
         """Its exit code, or minus the signal that ended it."""

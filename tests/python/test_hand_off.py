@@ -181,7 +181,7 @@ def test_a_lone_connection_never_waits_while_a_worker_is_idle(start, fate):
             assert data == b"" or data.endswith(b"hello")
             continue
         if fate == "retiring" and turn in (5, 15):
-            arbiter.workers[-1].retire()
+            workers.pop().retire(heirs=True)
         began = time.monotonic()
         client.ask().answer()
         # A blind look comes once a second; nobody is to need one twice.
@@ -194,7 +194,7 @@ def test_a_lone_connection_never_waits_while_a_worker_is_idle(start, fate):
 def test_a_retiring_worker_passes_its_idle_connections_on(start):
     arbiter, workers = serve(start)
     clients = kept_by(arbiter, workers[0].pid, 5)
-    workers[0].retire()
+    workers[0].retire(heirs=True)
     workers[0].says("bye")
     assert workers[0].wait() == 0
     for _ in range(2):
@@ -207,7 +207,7 @@ def test_a_request_at_a_retiring_worker_closes_no_connection(start):
     clients = kept_by(arbiter, workers[0].pid, 2)
     clients[0].ask("/stuck")
     arbiter.wait_for(lambda: "stuck" in arbiter.stdout())
-    workers[0].retire()
+    workers[0].retire(heirs=True)
     os.kill(workers[0].pid, signal.SIGTERM)
     for _ in range(3):
         clients[1].ask().answer()

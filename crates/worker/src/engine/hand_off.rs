@@ -115,9 +115,11 @@ impl Shared {
         }
     }
 
-    /// Passes on what is ready, as much as others have time for. Only while this worker's threads are all stuck.
+    /// Passes on what is ready, as much as others have time for; all of it, if this worker leaves. Only while its threads are
+    /// all stuck.
     pub fn pass_ready(&self) {
-        let mut idle = self.hand_off.idle_others();
+        let leaves = self.retires() && self.has_heirs();
+        let mut idle = if leaves { usize::MAX } else { self.hand_off.idle_others() };
         if idle == 0 {
             return;
         }
@@ -198,10 +200,10 @@ impl Shared {
         Some(conn)
     }
 
-    /// Whether idle connections of this worker, which leaves, find a place with another one. Where the arbiter sends it
-    /// away and the server goes on, there is one, or will be: of this generation or the next.
+    /// Whether idle connections of this worker, which leaves, find a place with another one, of this generation or the
+    /// next: the arbiter knows. If it was not the arbiter that sent it away, the scoreboard tells.
     pub fn has_heirs(&self) -> bool {
-        !self.link.drains() && (self.link.sent_away() || self.hand_off.has_others())
+        if self.link.sent_away() { self.link.has_heirs() } else { self.hand_off.has_others() }
     }
 
     /// Whether a connection that is about to stay had better stay with another worker, which has clearly fewer: chance, and

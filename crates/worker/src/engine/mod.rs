@@ -89,7 +89,7 @@ impl Engine {
         let board = Scoreboard::new(crate::sys::map_scoreboard(&scoreboard)?, options.threads);
         let place = board.slot(slot).ok_or_else(|| PyOSError::new_err(format!("the scoreboard has no slot {slot}")))?;
         place.claim(age, std::process::id(), crate::sys::now());
-        let listeners: Vec<Listener> = 
+        let listeners: Vec<Listener> =
             listeners.into_iter().map(|(fd, unix)| Listener { fd, unix, inode: crate::sys::inode(fd) }).collect();
         let link = link.get().share();
         let (receive, send) = (crate::sys::own(hand_off.0), crate::sys::own(hand_off.1));

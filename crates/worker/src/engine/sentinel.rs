@@ -2,7 +2,8 @@
 //!
 //! It beats the worker's heart and ends the process when the arbiter is gone. While requests run it looks around every
 //! millisecond: a leader that is stuck is replaced, and when all threads are, connections that have something to say go to
-//! workers that have time, and what clients have to take goes on being sent. What takes too long is `silence`'s.
+//! workers that have time, and what clients have to take goes on being sent. What takes too long is `silence`'s. It reads
+//! the arbiter's orders too: new log files must not wait for a request to end, nor idle connections of a worker that leaves.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use super::seat::Seat;
 use super::serve::TICK_NS;
 use super::shared::Shared;
 use super::silence::Silence;
-use crate::sys::now;
+use crate::sys::{borrow, now};
 
 /// Seconds that a worker lives on without its arbiter.
 const ORPHAN_LIMIT: Duration = Duration::from_secs(2);
@@ -59,15 +60,21 @@ impl Sentinel {
         let (mut looked, mut busy_at, mut asleep) = (now(), now(), false);
         loop {
             let limit = if asleep { long } else { 1 };
-            let mut waits =
-                [PollFd::new(arbiter.as_fd(), PollFlags::POLLIN), PollFd::new(bell.fd(), PollFlags::POLLIN)];
-            let _ = poll(&mut waits, PollTimeout::from(limit));
-            if waits[0].revents().is_some_and(|events| !events.is_empty()) {
+            let watched = [arbiter.as_fd(), bell.fd(), borrow(shared.link.raw_fd())];
+            let mut waits = watched.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            // A link that has come to its end would be readable for ever.
+            let _ = poll(&mut waits[..if shared.link.ended() { 2 } else { 3 }], PollTimeout::from(limit));
+            let woken = waits.map(|wait| wait.revents().is_some_and(|events| !events.is_empty()));
+            if woken[0] {
                 // The arbiter is gone: nobody reaps, replaces or stops this worker any more.
                 std::thread::sleep(ORPHAN_LIMIT);
                 crate::sys::exit_now(1);
             }
-            let rung = waits[1].revents().is_some_and(|events| !events.is_empty());
+            let rung = woken[1];
+            if woken[2] && shared.link.retired() {
+                // The main thread may be stuck; then what it cannot do is done here.
+                shared.retire();
+            }
             let now = now();
             shared.vitals.slot.beat(now);
             if now.saturating_sub(looked) > u64::from(limit) * 1_000_000 + OVERSLEPT {
@@ -115,6 +122,9 @@ impl Sentinel {
             shared.take_events();
             shared.write_on();
             shared.pass_ready();
+            if shared.retires() {
+                shared.pass_idle();
+            }
             shared.sweep();
         }
     }
