@@ -9,6 +9,7 @@ from support import processes
 
 pytestmark = pytest.mark.only("ours")
 
+BOOTED = "from events import tell\ndef post_worker_init(worker): tell('booted')\n"
 CLASSES = pytest.mark.parametrize("flags", [[], ["--threads", "2"]], ids=["sync", "gthread"])
 
 
@@ -56,8 +57,8 @@ def test_a_reload_closes_none(start, flags, surge):
 
 @CLASSES
 def test_fewer_workers_close_none(start, flags):
-    server = start("--workers", "3", "--keep-alive", "60", *flags, "blocking:app")
-    wait_for(lambda: len(workers(server)) == 3)
+    server = start("--workers", "3", "--keep-alive", "60", *flags, "blocking:app", conf=BOOTED)
+    server.events.take("booted", 3)
     clients = kept(server, 12)
     for left in (2, 1):
         server.send_signal(signal.SIGTTOU)
@@ -78,28 +79,20 @@ def test_renewed_workers_close_none(start, flags):
 
 @CLASSES
 def test_clients_of_a_stuck_worker_are_served(start, flags):
-    server = start("--workers", "2", "--keep-alive", "60", *flags, "blocking:app")
-    wait_for(lambda: len(workers(server)) == 2)
+    server = start("--workers", "2", "--keep-alive", "60", *flags, "blocking:app", conf=BOOTED)
+    server.events.take("booted", 2)
     clients = kept(server)
-    # All of one worker's threads.
-    stuck = []
-    while len({pid for _, pid in stuck}) != 1 or len(stuck) < (2 if flags else 1):
-        connection = server.connect().request(target="/block")
-        pid = server.events.until("in")[1]
-        if not stuck or pid == stuck[0][1]:
-            stuck.append((connection, pid))
-            continue
-        server.events.release()
-        assert connection.response().status == 200
-        connection.close()
+    # All threads of one worker; of the other one there is one left at least.
+    stuck, pids = [], []
+    while not pids or pids.count(pids[-1]) < (2 if flags else 1):
+        stuck.append(server.connect().request(target="/block"))
+        pids.append(server.events.until("in")[1])
     for _ in range(3):
         for client in clients:
-            assert ask(client) != stuck[0][1]
+            assert ask(client) != pids[-1]
     server.events.release(len(stuck))
-    for connection, pid in stuck:
-        assert int(connection.response().body) == pid
-        connection.close()
-    close(*clients)
+    assert [int(connection.response().body) for connection in stuck] == pids
+    close(*stuck, *clients)
 
 
 def test_a_stuck_worker_that_has_to_leave_keeps_nobody(start):
@@ -136,8 +129,8 @@ def test_a_stuck_worker_opens_its_logs_again(start, launcher):
 
 
 def test_a_killed_worker_loses_only_its_own(start):
-    server = start("--workers", "3", "--keep-alive", "60", "blocking:app", allowed=["was killed", "SIGKILL"])
-    wait_for(lambda: len(workers(server)) == 3)
+    server = start("--workers", "3", "--keep-alive", "60", "blocking:app", conf=BOOTED, allowed=["was killed", "SIGKILL"])
+    server.events.take("booted", 3)
     clients = kept(server, 12)
     for _ in range(3):
         owners = {client: ask(client) for client in clients}

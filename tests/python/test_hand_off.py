@@ -56,14 +56,19 @@ class Client:
 
 
 def kept_by(arbiter, pid, count=1):
-    """Connections that this worker keeps."""
-    found = []
+    """Connections that this worker keeps; every other one has as many, so that none is moved for the sake of balance."""
+    clients = []
     for _ in range(500):
-        client = Client(arbiter)
-        if client.ask().answer() == pid:
-            found.append(client)
-            if len(found) == count:
-                return found
+        clients.append(Client(arbiter))
+        owned = {worker.pid: [] for worker in arbiter.workers}
+        for client in clients:
+            owned[client.ask().answer()].append(client)
+        for client in [client for kept in owned.values() for client in kept[count:]]:
+            clients.remove(client)
+            client.socket.close()
+        if len(clients) == count * len(owned):
+            arbiter.others = clients
+            return owned[pid]
     raise AssertionError("the worker is given no connections")
 
 
