@@ -124,12 +124,7 @@ impl Config {
             access_log: log_target(&settings, "accesslog", &chdir),
             level: Level::from_setting(settings.text("loglevel").unwrap_or("info")),
             capture_output: settings.bool("capture_output"),
-            threads: match settings.worker_class().as_str() {
-                "gthread" | "gunicorn.workers.gthread.ThreadWorker" => {
-                    settings.int("threads").clamp(1, MAX_THREADS) as u32
-                }
-                _ => 1,
-            },
+            threads: settings.int("threads").clamp(1, MAX_THREADS) as u32,
             plan,
             chdir,
             settings,

@@ -257,8 +257,8 @@ pub enum Action {
         pid: Option<Pid>,
         /// It is to empty the listeners' queues first.
         drain: bool,
-        /// The generation that its idle connections may go to, if it is another one.
-        successor: Option<u32>,
+        /// Its idle connections may go to other workers, of whatever generation.
+        heirs: bool,
     },
     /// Send a signal.
     Signal {

@@ -59,7 +59,7 @@ impl Arbiter {
                 systemd::notify(&format!("READY=1\nSTATUS={}", status.lines().next().unwrap_or_default()));
             }
             Action::Answer { ticket, answer } => self.answer(ticket, answer),
-            Action::Retire { age, pid, drain, successor } => self.retire(age, pid, drain, successor),
+            Action::Retire { age, pid, drain, heirs } => self.retire(age, pid, drain, heirs),
             Action::Signal { pid, what } => {
                 self.desk.killed += u64::from(what == Kill::Kill);
                 self.signal(pid, what);
@@ -217,12 +217,12 @@ impl Arbiter {
         Ok(())
     }
 
-    fn retire(&mut self, age: u64, pid: Option<Pid>, drain: bool, _successor: Option<u32>) {
+    fn retire(&mut self, age: u64, pid: Option<Pid>, drain: bool, heirs: bool) {
         // What waits at an address that was given up, only this generation's workers can take.
         let drain = drain || self.workers.get(&age).is_some_and(|worker| self.alone_somewhere(worker.place.0));
         if let Some(link) = self.workers.get(&age).and_then(|worker| worker.link.as_ref()) {
             // Should the link be full or broken, the TERM says the same.
-            let _ = link::send(link, &rgunicorn_wire::encode(&ArbiterSays::Retire { drain }), &[]);
+            let _ = link::send(link, &rgunicorn_wire::encode(&ArbiterSays::Retire { drain, heirs }), &[]);
         }
         self.desk.killed += 1;
         if let Some(pid) = pid {

@@ -22,6 +22,7 @@ def app(environ, start_response):
     return [body]
 """
 
+BOOTED = "from events import tell\ndef post_worker_init(worker): tell('booted')\n"
 CONF = """
 from events import tell
 raw_env = ["FROM_CONFIG=one"]
@@ -146,9 +147,9 @@ def test_what_cannot_come_up_changes_nothing(start, launcher, broken):
     name, text, told = broken
     launcher.write("served.py", APP)
     # Not by fd://: a bind that is wrong must be looked at.
-    conf = "bind = '127.0.0.1:0'\npidfile = 'g.pid'\nworkers = 2\n"
+    conf = f"{BOOTED}bind = '127.0.0.1:0'\npidfile = 'g.pid'\nworkers = 2\n"
     server = start("served:app", conf=conf, bind=False, allowed=[""])
-    server.get()
+    server.events.take("booted", 2)
     before, fds = both_workers(server), processes.descriptors(server.pid)
     launcher.write(name, text if name == "served.py" else f"{conf}{text}\n")
     server.send_signal(signal.SIGHUP)

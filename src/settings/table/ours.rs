@@ -121,7 +121,6 @@ pub(super) static SETTINGS: &[Setting] = &[
         summary: "Seconds that a client has to send a request's head; 0 means no limit.",
         doc: "Counted from its first byte, or from the connection's beginning. A client that has sent a part is \
               answered 408.",
-        built: false,
         ..PLAIN
     },
     Setting {
@@ -135,7 +134,6 @@ pub(super) static SETTINGS: &[Setting] = &[
         summary: "Most bytes of a request's body; 0 means no limit.",
         doc: "A longer one is answered 413, before the app is called where its length was announced, and before \
               `100 Continue` in any case.",
-        built: false,
         ..PLAIN
     },
     Setting {
@@ -148,7 +146,6 @@ pub(super) static SETTINGS: &[Setting] = &[
         default: Default::Int(1 << 20),
         summary: "Bytes of a request's body that are read before the app is called.",
         doc: "A client that sends slowly holds no thread for as long. What is longer is read while the app asks for it.",
-        built: false,
         ..PLAIN
     },
     Setting {
@@ -161,7 +158,6 @@ pub(super) static SETTINGS: &[Setting] = &[
         default: Default::Int(1 << 20),
         summary: "Bytes of a response that are kept for a slow client before the app waits.",
         doc: "",
-        built: false,
         ..PLAIN
     },
     Setting {
@@ -176,7 +172,6 @@ pub(super) static SETTINGS: &[Setting] = &[
         doc: "Then the client is answered 504, where no head was sent, and the log says which request it was and where \
               it was stuck. Other threads of the worker go on. (`timeout` watches the worker, and ends a request only \
               in the sync class.)",
-        built: false,
         ..PLAIN
     },
     Setting {
@@ -189,7 +184,6 @@ pub(super) static SETTINGS: &[Setting] = &[
         default: Default::Int(0),
         summary: "Seconds that a request may wait for a worker; 0 means no limit.",
         doc: "One that waited longer is answered 503 with `Retry-After`: its client has probably given it up.",
-        built: false,
         ..PLAIN
     },
 ];
