@@ -17,6 +17,7 @@ pub mod settings;
 pub mod sys;
 mod systemd;
 mod upgrade;
+mod watch;
 
 use std::ffi::OsString;
 use std::io::Write;

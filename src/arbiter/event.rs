@@ -62,6 +62,8 @@ pub enum Event {
     },
     /// A reload is asked for, by other means than a signal.
     Reload,
+    /// A file that is watched has changed.
+    FileChanged(String),
     /// The program that is to take over was started.
     UpgradeStarted {
         /// Its pid.

@@ -21,6 +21,7 @@ mod stop;
 mod tests;
 mod upgrade;
 mod wait;
+mod watch;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -49,6 +50,7 @@ use estate::Estate;
 use event::{Action, Event};
 use upgrade::Origin;
 use wait::{Death, WorkerLink};
+use watch::Watch;
 
 /// What an arbiter is started with.
 #[derive(Debug)]
@@ -126,6 +128,8 @@ pub struct Arbiter {
     /// A pidfd of the arbiter that this one is to take over from.
     predecessor: Option<OwnedFd>,
     pidfile: Option<Pidfile>,
+    /// Of `reload`.
+    watch: Watch,
     log: Log,
     /// The operator sees the error log where he started us.
     log_on_terminal: bool,
@@ -158,6 +162,7 @@ impl Arbiter {
             oom_kills: cgroup::oom_kills(),
             predecessor: None,
             pidfile: None,
+            watch: Watch::default(),
             log: Log::default(),
             log_on_terminal: false,
             complained: false,

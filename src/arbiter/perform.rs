@@ -102,6 +102,7 @@ impl Arbiter {
     }
 
     fn start_forkserver(&mut self, generation: u32) {
+        self.generation_begins(generation);
         let started = Forkserver::start(&self.start.home, &self.start.directory).and_then(|forkserver| {
             self.poller
                 .watch(&forkserver, forkserver_token(generation))
@@ -119,7 +120,7 @@ impl Arbiter {
                         if let Some(name) = Some(source.name()).filter(|name| !name.is_empty()) {
                             self.events.push_back(Event::Reads { generation, name: name.to_owned() });
                         }
-                        let load = forkserver::load(&self.start.invocation, source, generation);
+                        let load = forkserver::load(&self.start.invocation, source, generation, self.is_watching());
                         self.tell(generation, &Order::Load(load), &[]);
                     }
                     // It was there when we started.

@@ -13,10 +13,13 @@ use crate::sys::link::{Received, discard, receive};
 use crate::sys::{Pid, Signal, Status, cgroup, process};
 use crate::upgrade;
 use rgunicorn_logs::Level;
+use rgunicorn_wire::{Report, WorkerSays};
 
 /// The tokens of the arbiter before this one and the one after it.
 pub const PREDECESSOR: u64 = 1;
 pub const HEIR: u64 = 2;
+/// The token of the thread that watches files.
+pub const WATCHER: u64 = 16;
 /// The token of the signals; a generation's forkserver and a worker's link have their numbers behind these bits.
 pub const SIGNALS: u64 = 0;
 const FORKSERVER: u64 = 1 << 62;
@@ -101,6 +104,9 @@ impl Arbiter {
         if ready.contains(&HEIR) {
             self.hear_heir();
         }
+        if ready.contains(&WATCHER) {
+            self.hear_watcher();
+        }
         let mut exits = VecDeque::new();
         while let Some((pid, status, peak)) = if reap { process::reap() } else { None } {
             self.note_death(pid, status, peak);
@@ -144,6 +150,10 @@ impl Arbiter {
                 Received::Packet(packet) => {
                     discard(packet.fds);
                     match rgunicorn_wire::decode(&packet.bytes) {
+                        Ok(WorkerSays::Files { files }) => {
+                            self.watch.loaded(self.current, worker.place.0, files);
+                            continue;
+                        }
                         Ok(message) => FromWorker::Said(message, packet.sender),
                         // An app can write anything there. What we cannot read, we do not heed.
                         Err(_) => continue,
@@ -183,6 +193,10 @@ impl Arbiter {
         for _ in 0..AT_ONCE {
             let event = match forkserver.hear() {
                 forkserver::Heard::Nothing => return,
+                forkserver::Heard::Report(Report::Files { files }) => {
+                    self.watch.loaded(self.current, generation, files);
+                    continue;
+                }
                 forkserver::Heard::Report(report) => Event::Reported { generation, report },
                 forkserver::Heard::Closed => {
                     self.poller.forget(&*forkserver);
