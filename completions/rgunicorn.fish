@@ -94,9 +94,9 @@ complete -c rgunicorn -l control-socket -d 'Unix socket by which a running serve
 complete -c rgunicorn -l control-socket-mode -d 'Permission bits of control_socket. [0o600]' -r -f
 complete -c rgunicorn -l python -d 'The Python interpreter that runs the app: a path, or a name on $PATH. [not set]' -r -F
 complete -c rgunicorn -l reload-surge -d 'How many workers more than workers there may be during a reload. [1]' -r -f
-complete -c rgunicorn -l boot-timeout -d 'Seconds that a worker may take to get ready; 0 means the larger of 60 and timeout. [0]' -r -f
+complete -c rgunicorn -l boot-timeout -d 'Seconds that a worker may take to get ready. [0]' -r -f
 complete -c rgunicorn -l drain-delay -d 'Seconds that the server goes on taking connections after a TERM. [0]' -r -f
-complete -c rgunicorn -l max-rss -d 'Memory of a worker (resident, shared pages included) above which it is replaced; 0 means no limit. [0]' -r -f
+complete -c rgunicorn -l max-rss -d 'Memory of a worker above which it is replaced; 0 means no limit. [0]' -r -f
 complete -c rgunicorn -l max-rss-jitter -d 'A random part of this is added to max_rss, for each worker another one. [0]' -r -f
 complete -c rgunicorn -l max-lifetime -d 'Seconds after which a worker is replaced; 0 means never. [0]' -r -f
 complete -c rgunicorn -l max-lifetime-jitter -d 'A random part of this is added to max_lifetime, for each worker another one. [0]' -r -f

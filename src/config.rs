@@ -11,6 +11,7 @@ use rgunicorn_wire::message::Configure;
 
 use crate::arbiter::SLOTS;
 use crate::arbiter::event::Plan;
+use crate::control::Place;
 use crate::logging::Target;
 use crate::settings::{Bind, Error, Origin, Settings};
 use crate::watch;
@@ -41,6 +42,8 @@ pub struct Config {
     pub listen: ListenOptions,
     /// Absolute path of the pidfile.
     pub pidfile: Option<PathBuf>,
+    /// Where the control socket is, if there is to be one.
+    pub control: Option<Place>,
     /// Run in the background.
     pub daemon: bool,
     /// A daemon keeps what standard output and error are, unless they are terminals.
@@ -115,6 +118,9 @@ impl Config {
             },
             // Relative to where the server works, like every path that it opens after the change of directory.
             pidfile: path("pidfile").map(|path| chdir.join(path)),
+            control: path("control_socket")
+                .filter(|_| !settings.bool("control_socket_disable"))
+                .map(|path| Place { path: chdir.join(path), mode: settings.int("control_socket_mode") as u32 & 0o777 }),
             daemon: settings.bool("daemon"),
             keep_stdio: settings.bool("enable_stdio_inheritance"),
             error_log: log_target(&settings, "errorlog", &chdir),
@@ -122,12 +128,7 @@ impl Config {
             level: Level::from_setting(settings.text("loglevel").unwrap_or("info")),
             capture_output: settings.bool("capture_output"),
             reload: reload(&settings),
-            threads: match settings.worker_class().as_str() {
-                "gthread" | "gunicorn.workers.gthread.ThreadWorker" => {
-                    settings.int("threads").clamp(1, MAX_THREADS) as u32
-                }
-                _ => 1,
-            },
+            threads: settings.int("threads").clamp(1, MAX_THREADS) as u32,
             plan,
             chdir,
             settings,

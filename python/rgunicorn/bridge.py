@@ -8,8 +8,15 @@ from . import logs, wakeup
 from .request import Request, Response, fill_environ
 
 
+class RequestTimeout(BaseException):
+    """Raised in a thread whose request has taken longer than `request_timeout`."""
+
+
 class Bridge:
     """One worker's. The engine calls it for hooks, errors and loggers, never for a plain request."""
+
+    #: For the engine to raise.
+    RequestTimeout = RequestTimeout
 
     def __init__(self, worker: Any, wake: int) -> None:
         self.worker = worker
@@ -34,6 +41,10 @@ class Bridge:
             self.log.debug("Ignoring %s of %s %s: the client left", type(error).__name__, method, target)
             return
         self.log.error("Error handling request %s %s", method, target, exc_info=_info(error))
+
+    def request_timed_out(self, target: str, seconds: float, thread: int, stacks: str) -> None:
+        what = "REQUEST TIMEOUT (pid:%s): %s has taken %.1f s in thread rgunicorn-%d\n%s"
+        self.log.critical(what, self.worker.pid, target, seconds, thread, stacks.rstrip())
 
     def close_failed(self, error: BaseException) -> None:
         self.log.error("Error closing the response", exc_info=_info(error))

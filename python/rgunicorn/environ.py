@@ -40,7 +40,7 @@ class Errors:
         """Nothing is held back."""
 
 
-def templates(worker: Any) -> list[dict[str, Any]]:
+def templates(worker: Any, multithread: bool) -> list[dict[str, Any]]:
     """An environ for each listener, to be copied for each request."""
     import gunicorn
 
@@ -49,7 +49,7 @@ def templates(worker: Any) -> list[dict[str, Any]]:
     base: dict[str, Any] = {
         "wsgi.errors": Errors(cfg, worker.log),
         "wsgi.version": (1, 0),
-        "wsgi.multithread": False,
+        "wsgi.multithread": multithread,
         "wsgi.multiprocess": cfg.workers > 1,
         "wsgi.run_once": False,
         "wsgi.file_wrapper": _rgunicorn.FileWrapper,

@@ -6,6 +6,7 @@ import faulthandler
 import os
 import signal
 import sys
+import threading
 import time
 from typing import Any, NamedTuple
 
@@ -144,7 +145,7 @@ class Worker:
         self.cfg.post_worker_init(self)
         self.booted = True
         self._place.link.ready()
-        if not isinstance(self, SyncWorker) or type(self).run is not SyncWorker.run:
+        if getattr(type(self), "run", None) not in (SyncWorker.run, ThreadWorker.run):
             # A loop of the class's own: only what it says by notify() is known of it.
             self._engine.expect_notify()
         self.run()
@@ -222,7 +223,7 @@ class Worker:
         assert place is not None
         faulthandler.register(STACKS_SIGNAL, file=place.stacks, all_threads=True)
         self._engine = _rgunicorn.Engine(
-            _engine_options(self) | {"threads": place.threads},
+            _engine_options(self) | {"threads": place.threads, "threaded": isinstance(self, ThreadWorker)},
             [(listener.fileno(), listener.is_unix) for listener in self.sockets],
             place.scoreboard,
             place.slot,
@@ -244,8 +245,17 @@ class Worker:
 class SyncWorker(Worker):
     """`gunicorn.workers.sync.SyncWorker`: one request at a time, on the engine."""
 
+    #: What `wsgi.multithread` says.
+    _multithread = False
+
     def run(self) -> None:
         """Serves until the worker retires."""
+        self._engine.serve(0, *self._serving())
+        if self._exit_code:
+            sys.exit(self._exit_code)
+
+    def _serving(self) -> tuple[Any, ...]:
+        """What each serving thread is told."""
         from .environ import server_lines, templates
 
         for name in ("accept", "handle", "handle_request"):
@@ -254,10 +264,10 @@ class SyncWorker(Worker):
         plain = targets.access is not None and access_is_plain(self.log, self.cfg)
         access = self.log.access_log if plain else None
         hook = self.cfg.settings
-        self._engine.serve(
+        return (
             Bridge(self, self.PIPE[1]),
             self.wsgi,
-            templates(self),
+            templates(self, self._multithread),
             server_lines(self.cfg),
             (targets.access, self.cfg.access_log_format) if plain else None,
             (access.handlers, access.filters) if access is not None else None,
@@ -265,12 +275,37 @@ class SyncWorker(Worker):
             hook["pre_request"].custom_hook or self.log.error_log.isEnabledFor(10),
             hook["post_request"].custom_hook,
         )
-        if self._exit_code:
-            sys.exit(self._exit_code)
 
 
 class ThreadWorker(SyncWorker):
-    """`gunicorn.workers.gthread.ThreadWorker`. Threads come later: until then it serves one request at a time."""
+    """`gunicorn.workers.gthread.ThreadWorker`: several requests at a time, a thread each, on the engine."""
+
+    _multithread = True
+
+    def run(self) -> None:
+        """Serves until the worker retires. This thread runs signal handlers and no requests."""
+        assert self._place is not None
+        serving = self._serving()
+        for number in range(max(1, self._place.threads)):
+            _start_thread(self._serve, number, serving)
+        self._engine.supervise(serving[0])
+        if self._exit_code:
+            sys.exit(self._exit_code)
+
+    def _serve(self, number: int, serving: tuple[Any, ...]) -> None:
+        try:
+            self._engine.serve(number, *serving)
+        except BaseException:
+            self.log.exception("A serving thread has ended")
+
+
+def _start_thread(target: Any, number: int, *arguments: Any) -> None:
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is not None and monkey.is_module_patched("threading"):
+        # A patched thread is a greenlet: all of them would run one after the other.
+        monkey.get_original("_thread", "start_new_thread")(target, (number, *arguments))
+        return
+    threading.Thread(target=target, args=(number, *arguments), name=f"rgunicorn-{number}", daemon=True).start()
 
 
 def _logs_access(log: Any) -> bool:
@@ -293,7 +328,11 @@ def _nothing(sig: int, frame: Any) -> None:
 
 def _engine_options(worker: Worker) -> dict[str, Any]:
     cfg = worker.cfg
-    numbers = "keepalive worker_connections timeout graceful_timeout limit_request_line limit_request_fields limit_request_field_size"
+    numbers = (
+        "keepalive worker_connections timeout graceful_timeout limit_request_line limit_request_fields "
+        "limit_request_field_size request_head_timeout limit_request_body request_buffer response_buffer "
+        "request_timeout max_queue_wait"
+    )
     flags = (
         "permit_obsolete_folding strip_header_spaces permit_unconventional_http_method "
         "permit_unconventional_http_version casefold_http_method sendfile"
@@ -305,6 +344,8 @@ def _engine_options(worker: Worker) -> dict[str, Any]:
     options["header_map"] = cfg.header_map
     options["forwarder_headers"] = cfg.forwarder_headers
     options["forwarded_allow_ips"] = cfg.forwarded_allow_ips
+    options["proxy_protocol"] = cfg.proxy_protocol
+    options["proxy_allow_ips"] = cfg.proxy_allow_ips
     options["secure_scheme_headers"] = list(cfg.secure_scheme_headers.items())
     options["script_name"] = os.environ.get("SCRIPT_NAME", "")
     return options

@@ -341,6 +341,7 @@ impl Arbiter {
             self.log.write(Level::Error, &format!("reload: {message}"));
         }
         self.watch_only(generation);
+        self.use_control();
         let new = self.estates.get(&generation).map(|estate| estate.listeners.clone()).unwrap_or_default();
         let removed = self.estates.get(&old).map(|estate| estate.listeners.clone()).unwrap_or_default();
         let changed = removed.len() != new.len() || !removed.iter().all(|listener| contains(&new, listener));

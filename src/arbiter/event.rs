@@ -9,6 +9,7 @@ use rgunicorn_wire::message::{Environment, FileSetting};
 use rgunicorn_wire::{Order, PyValue, Report, WorkerSays};
 
 use super::generation::Purpose;
+use super::wish::{Answer, Wish};
 use crate::exit::Exit;
 use crate::sys::process::Kill;
 use crate::sys::{Pid, Signal, Status};
@@ -64,6 +65,13 @@ pub enum Event {
     Reload,
     /// A file that is watched has changed.
     FileChanged(String),
+    /// The control socket has a wish.
+    Wished {
+        /// What its answer goes by.
+        ticket: u64,
+        /// What is asked for.
+        wish: Wish,
+    },
     /// The program that is to take over was started.
     UpgradeStarted {
         /// Its pid.
@@ -236,6 +244,13 @@ pub enum Action {
         /// Why nothing has changed.
         failure: Option<String>,
     },
+    /// Answer a wish.
+    Answer {
+        /// Whose.
+        ticket: u64,
+        /// What.
+        answer: Answer,
+    },
     /// Tell a worker to finish and leave.
     Retire {
         /// Which.
@@ -244,8 +259,8 @@ pub enum Action {
         pid: Option<Pid>,
         /// It is to empty the listeners' queues first.
         drain: bool,
-        /// The generation that its idle connections may go to, if it is another one.
-        successor: Option<u32>,
+        /// Its idle connections may go to other workers, of whatever generation.
+        heirs: bool,
     },
     /// Send a signal.
     Signal {

@@ -249,7 +249,8 @@ impl Core {
     /// Tells a worker to leave, within the graceful timeout.
     pub(super) fn retire(&mut self, age: u64, drain: bool, now: Duration) {
         let Some(generation) = self.fleet.get(age).map(|worker| worker.generation) else { return };
-        let successor = self.serving.filter(|serving| *serving != generation);
+        let goes_on = !matches!(self.phase, Phase::Stopping(_)) && self.target > 0;
+        let heirs = goes_on && self.fleet.iter().any(|other| other.age != age && other.counts());
         let grace = self.plan_of(generation).graceful_timeout;
         let Some(worker) = self.fleet.get_mut(age) else { return };
         // One that was never ready holds no request, and leaves at once; whether it is, it knows best.
@@ -259,7 +260,7 @@ impl Core {
         }
         worker.stage = Stage::Retiring { until };
         let pid = worker.pid;
-        self.out.push(Action::Retire { age, pid, drain, successor });
+        self.out.push(Action::Retire { age, pid, drain, heirs });
     }
 
     pub(super) fn look_at_workers(&mut self, now: Duration, board: &dyn Board) {

@@ -5,6 +5,7 @@
 
 mod board;
 mod boot;
+mod control;
 mod core;
 mod estate;
 pub mod event;
@@ -22,11 +23,13 @@ mod tests;
 mod upgrade;
 mod wait;
 mod watch;
+mod wish;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::exit::Exit;
 use crate::forkserver::Forkserver;
@@ -45,6 +48,7 @@ use crate::upgrade::{Heir, Inheritance};
 pub use keep::SLOTS;
 
 use board::Boards;
+use control::Desk;
 use core::Core;
 use estate::Estate;
 use event::{Action, Event};
@@ -130,6 +134,8 @@ pub struct Arbiter {
     pidfile: Option<Pidfile>,
     /// Of `reload`.
     watch: Watch,
+    desk: Desk,
+    started: Duration,
     log: Log,
     /// The operator sees the error log where he started us.
     log_on_terminal: bool,
@@ -163,6 +169,8 @@ impl Arbiter {
             predecessor: None,
             pidfile: None,
             watch: Watch::default(),
+            desk: Desk::default(),
+            started: now(),
             log: Log::default(),
             log_on_terminal: false,
             complained: false,

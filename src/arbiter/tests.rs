@@ -384,9 +384,9 @@ fn ttin_and_ttou_change_the_number_and_the_oldest_goes() {
     world.says(3, WorkerSays::Ready);
     world.take();
     world.signal(Signal::Ttou);
-    world.did(Action::Retire { age: 1, pid: Some(pid(1)), drain: false, successor: None });
+    world.did(Action::Retire { age: 1, pid: Some(pid(1)), drain: false, heirs: true });
     world.signal(Signal::Ttou);
-    world.did(Action::Retire { age: 2, pid: Some(pid(2)), drain: false, successor: None });
+    world.did(Action::Retire { age: 2, pid: Some(pid(2)), drain: false, heirs: true });
     world.signal(Signal::Ttou);
     assert!(!world.take().iter().any(|action| matches!(action, Action::Retire { .. })), "one is always left");
 }
@@ -398,7 +398,7 @@ fn a_graceful_stop_lets_workers_finish_and_ends_with_zero() {
     let actions = world.take();
     for age in [1, 2] {
         assert!(
-            actions.contains(&Action::Retire { age, pid: Some(pid(age)), drain: true, successor: None }),
+            actions.contains(&Action::Retire { age, pid: Some(pid(age)), drain: true, heirs: false }),
             "{actions:#?}"
         );
     }
@@ -501,7 +501,7 @@ fn a_term_that_a_worker_got_from_outside_replaces_it_unless_the_group_was_meant(
     world.sleep(1);
     let actions = world.take();
     assert!(
-        actions.contains(&Action::Retire { age: 1, pid: Some(pid(1)), drain: false, successor: None }),
+        actions.contains(&Action::Retire { age: 1, pid: Some(pid(1)), drain: false, heirs: false }),
         "{actions:#?}"
     );
     assert!(actions.iter().any(|action| matches!(action, Action::Fork { .. })));
@@ -580,7 +580,7 @@ fn max_requests_replaces_first_and_one_at_a_time() {
     assert!(!world.take().iter().any(|action| matches!(action, Action::Retire { .. })), "it serves on");
     world.says(3, WorkerSays::Ready);
     let actions = world.take();
-    assert!(actions.contains(&Action::Retire { age: 1, pid: Some(pid(1)), drain: false, successor: None }));
+    assert!(actions.contains(&Action::Retire { age: 1, pid: Some(pid(1)), drain: false, heirs: true }));
     assert_eq!(
         actions.iter().filter(|action| matches!(action, Action::Fork { .. })).count(),
         1,
@@ -589,7 +589,7 @@ fn max_requests_replaces_first_and_one_at_a_time() {
     world.dies(1, Status::Exited(0));
     world.hello(4);
     world.says(4, WorkerSays::Ready);
-    world.did(Action::Retire { age: 2, pid: Some(pid(2)), drain: false, successor: None });
+    world.did(Action::Retire { age: 2, pid: Some(pid(2)), drain: false, heirs: true });
     world.dies(2, Status::Exited(0));
     assert_eq!(world.forks(), 0);
 }

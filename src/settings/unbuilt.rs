@@ -6,6 +6,9 @@ use super::merged::Settings;
 use super::python_text::python_str;
 use super::table::{self, Default, Setting};
 
+/// Worker classes that sync stands in for.
+const UNBUILT_CLASSES: [&str; 4] = ["gevent", "gevent_pywsgi", "gevent_wsgi", "tornado"];
+
 impl Settings {
     /// The texts of warnings, without a level, about settings that have no effect yet: one line that names them all, or
     /// nothing. TLS is not among them: see [`Settings::check_start`].
@@ -21,18 +24,11 @@ impl Settings {
     /// It was set to something else than its default, and what it belongs to is in use.
     fn matters(&self, setting: &Setting) -> bool {
         let changed = match setting.name {
-            "worker_class" => !matches!(self.get(setting.name), PyValue::None) && !self.is_plain_sync(),
-            "threads" => self.int("threads") > 1 && self.worker_class() == "gthread",
+            "worker_class" => UNBUILT_CLASSES.contains(&self.worker_class().as_str()),
             "logger_class" => self.differs(setting) && self.text("logger_class") != Some("simple"),
-            "control_socket" => self.differs(setting) && !self.bool("control_socket_disable"),
             _ => self.differs(setting),
         };
         changed && setting.part_of.and_then(table::find).is_none_or(|whole| self.matters(whole))
-    }
-
-    /// The class that was named, before threads turn it into gthread.
-    fn is_plain_sync(&self) -> bool {
-        matches!(self.text("worker_class"), Some("sync" | "gunicorn.workers.sync.SyncWorker"))
     }
 
     fn differs(&self, setting: &Setting) -> bool {

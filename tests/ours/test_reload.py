@@ -7,6 +7,7 @@ import stat
 import pytest
 
 from support import processes
+from support.control import Control
 from support.http import Connection
 from support.load import Load
 
@@ -21,6 +22,7 @@ def app(environ, start_response):
     return [body]
 """
 
+BOOTED = "from events import tell\ndef post_worker_init(worker): tell('booted')\n"
 CONF = """
 from events import tell
 raw_env = ["FROM_CONFIG=one"]
@@ -46,8 +48,20 @@ def workers(server):
 
 
 def both_workers(server):
-    wait_for(lambda: len(workers(server)) == 2)
-    return workers(server)
+    """Once both have loaded the app."""
+
+    path = server.directory / ".gunicorn" / "gunicorn.ctl"
+    wait_for(path.exists)
+    with Control(path) as control:
+
+        def booted():
+            return sorted(worker["pid"] for worker in control.do("show workers")["workers"] if worker["booted"])
+
+        wait_for(lambda: len(booted()) == 2)
+        pids, descriptors = booted(), processes.descriptors(server.pid)
+    # Its own connection is closed there, too.
+    wait_for(lambda: processes.descriptors(server.pid) < descriptors)
+    return pids
 
 
 def test_everything_is_read_anew(start, launcher):
@@ -133,9 +147,9 @@ def test_what_cannot_come_up_changes_nothing(start, launcher, broken):
     name, text, told = broken
     launcher.write("served.py", APP)
     # Not by fd://: a bind that is wrong must be looked at.
-    conf = "bind = '127.0.0.1:0'\npidfile = 'g.pid'\nworkers = 2\n"
+    conf = f"{BOOTED}bind = '127.0.0.1:0'\npidfile = 'g.pid'\nworkers = 2\n"
     server = start("served:app", conf=conf, bind=False, allowed=[""])
-    server.get()
+    server.events.take("booted", 2)
     before, fds = both_workers(server), processes.descriptors(server.pid)
     launcher.write(name, text if name == "served.py" else f"{conf}{text}\n")
     server.send_signal(signal.SIGHUP)

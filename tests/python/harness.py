@@ -10,6 +10,7 @@ import os
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 EXTENSION = os.environ.get("RGUNICORN_EXTENSION", str(ROOT / "target/debug/lib_rgunicorn.so"))
 LIMIT = 20.0
+SLOTS = 32
 
 DEFAULTS: dict[str, Any] = {
     "config": "./gunicorn.conf.py",
@@ -100,6 +102,12 @@ DEFAULTS: dict[str, Any] = {
     "forwarder_headers": ["SCRIPT_NAME", "PATH_INFO"],
     "header_map": "drop",
     "root_path": "",
+    "request_head_timeout": 30,
+    "limit_request_body": 0,
+    "request_buffer": 1 << 20,
+    "response_buffer": 1 << 20,
+    "request_timeout": 0,
+    "max_queue_wait": 0,
 }
 CALLABLES = {
     "on_starting": 1,
@@ -186,8 +194,8 @@ class Worker:
         assert message is not None and message["type"] == kind, (kind, message, self.arbiter.output())
         return message
 
-    def retire(self, drain: bool = False) -> None:
-        self.link.send({"type": "retire", "drain": drain})
+    def retire(self, drain: bool = False, heirs: bool = False) -> None:
+        self.link.send({"type": "retire", "drain": drain, "heirs": heirs})
 
     def wait(self, limit: float = LIMIT) -> int:
         """Its exit code, or minus the signal that ended it."""
@@ -230,7 +238,8 @@ class Arbiter:
             stderr=self.error,
         )
         self.link.theirs.close()
-        self.scoreboard = memfd("scoreboard", 8 * (64 + 68 * 16))
+        self.threads = 1
+        self.scoreboard = -1
         self.hand_off = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
 
     def expect(self, kind: str, limit: float = LIMIT) -> dict[str, Any]:
@@ -274,6 +283,7 @@ class Arbiter:
                 else os.open(self.directory / target, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
             )
         name = plain["worker_class"]
+        self.threads = max(1, plain["threads"])
         self.link.send(
             {
                 "type": kind,
@@ -334,6 +344,11 @@ class Arbiter:
 
     def fork(self, ready: bool = True) -> Worker:
         self.age += 1
+        if self.scoreboard < 0:
+            self.scoreboard = memfd("scoreboard", 8 * (64 + (36 + 32 * self.threads) * SLOTS))
+        slot = self.age % SLOTS
+        used = struct.unpack("Q", os.pread(self.scoreboard, 8, 0))[0]
+        os.pwrite(self.scoreboard, struct.pack("Q", max(used, slot + 1)), 0)
         link = Link()
         link.ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         stacks = memfd("stacks", 0)
@@ -341,8 +356,14 @@ class Arbiter:
         worker = Worker(self, self.age, link, stacks)
         shared = [*self.hand_off, *self.listeners]
         fds = [link.theirs.fileno(), self.scoreboard, stacks, pidfd, *(each.fileno() for each in shared)]
-        order = {"type": "fork", "age": self.age, "slot": self.age % 16, "threads": 1, "listeners": len(self.listeners)}
-        order["addresses"] = [self.shown(each) for each in self.listeners]
+        order = {
+            "type": "fork",
+            "age": self.age,
+            "slot": slot,
+            "threads": self.threads,
+            "listeners": len(self.listeners),
+            "addresses": [self.shown(each) for each in self.listeners],
+        }
         self.link.send(order, fds)
         link.theirs.close()
         os.close(pidfd)
@@ -418,7 +439,10 @@ class Arbiter:
             listener.close()
         for file in (self.error, self.out):
             file.close()
-        os.close(self.scoreboard)
+        for end in self.hand_off:
+            end.close()
+        if self.scoreboard >= 0:
+            os.close(self.scoreboard)
 
 
 class Response:

@@ -270,19 +270,20 @@ fn what_is_not_built_is_named_in_one_line_when_it_matters() {
         "workers = 4\nkeepalive = 75\npreload_app = true\nreload = true\nreload_engine = 'poll'",
         "reload = false\nreload_engine = 'poll'\nsyslog_prefix = 'x'\nstatsd_prefix = 'x'\nuwsgi_allow_ips = '*'",
         "worker_class = 'gunicorn.workers.sync.SyncWorker'\nworker_connections = 10\nthreads = 1\nasgi_loop = 'uvloop'",
+        "threads = 4",
+        "worker_class = 'gthread'\nthreads = 4\nrequest_timeout = 9\nlimit_request_body = 5\nmax_queue_wait = 1",
+        "worker_class = 'my.Worker'\nrequest_head_timeout = 9\nrequest_buffer = 5\nresponse_buffer = 5",
+        "proxy_protocol = 'v1'\nproxy_allow_ips = '*'",
         "proxy_protocol = 'off'\nprotocol = 'http'\nhttp_protocols = 'h1'\nhttp2_max_frame_size = 20000\ncert_reqs = 2",
-        "logger_class = 'simple'\ncontrol_socket = '/x'\ncontrol_socket_disable = true\nlogconfig_dict = {}\nlogconfig = ''\ndirty_threads = 3",
+        "logger_class = 'simple'\ncontrol_socket = '/x'\ncontrol_socket_mode = 432\nlogconfig_dict = {}\nlogconfig = ''\ndirty_threads = 3",
     ] {
         assert_eq!(unbuilt(toml), [""; 0], "{toml}");
     }
     for (toml, named) in [
-        ("threads = 4", "threads = 4"),
-        ("worker_class = 'gthread'\nthreads = 4", "worker_class = gthread (sync serves), threads = 4"),
         ("worker_class = 'gevent'\nthreads = 4", "worker_class = gevent (sync serves)"),
-        ("worker_class = 'my.Worker'", "worker_class = my.Worker (sync serves)"),
+        ("worker_class = 'tornado'", "worker_class = tornado (sync serves)"),
         ("statsd_host = 'h'\nstatsd_prefix = 'p'", "statsd_host = ['h', 8125], statsd_prefix = p"),
-        ("proxy_protocol = 'v1'\nhttp_protocols = 'h2,h1'", "proxy_protocol = v1, http_protocols = ['h2', 'h1']"),
-        ("control_socket = '/run/c'", "control_socket = /run/c"),
+        ("protocol = 'uwsgi'\nhttp_protocols = 'h2,h1'", "protocol = uwsgi, http_protocols = ['h2', 'h1']"),
         ("logconfig_dict = { version = 1 }", "logconfig_dict"),
         ("spew = true\nsyslog = true", "spew, syslog"),
         ("dirty_workers = 1\ndirty_apps = 'a:B'", "dirty_apps = ['a:B'], dirty_workers = 1"),

@@ -3,6 +3,7 @@
 //! Nothing here opens, maps or sends: both sides bring their own descriptors and memory. Everything that comes from a
 //! forkserver or worker is hostile input to the arbiter: decode with [`decode`], range-check what the scoreboard says.
 
+pub mod hand_off;
 pub mod message;
 pub mod scoreboard;
 pub mod value;

@@ -287,6 +287,8 @@ pub enum ArbiterSays {
     Retire {
         /// The whole server stops: nobody else will accept what waits in the listeners' queues, so take it first.
         drain: bool,
+        /// Idle connections can be passed on: other workers go on serving.
+        heirs: bool,
     },
     /// The server will stop soon: serve on, but close every connection after its response.
     Drain,

@@ -25,6 +25,7 @@ pub struct LinkInner {
     fd: OwnedFd,
     retire: AtomicBool,
     drain: AtomicBool,
+    heirs: AtomicBool,
     closing: AtomicBool,
     closed: AtomicBool,
     logs: OnceLock<[Option<Arc<log_writer::Inner>>; 2]>,
@@ -35,8 +36,8 @@ impl Link {
     /// Takes over the descriptor.
     #[new]
     fn new(fd: RawFd) -> Self {
-        let (retire, drain, closing, closed, logs) = Default::default();
-        Link { inner: Arc::new(LinkInner { fd: crate::sys::own(fd), retire, drain, closing, closed, logs }) }
+        let (retire, drain, heirs, closing, closed, logs) = Default::default();
+        Link { inner: Arc::new(LinkInner { fd: crate::sys::own(fd), retire, drain, heirs, closing, closed, logs }) }
     }
 
     /// The app is loaded and the worker serves.
@@ -105,6 +106,21 @@ impl LinkInner {
         self.retire.load(Ordering::Relaxed) || self.closed.load(Ordering::Relaxed)
     }
 
+    /// Whether it is the arbiter that sends this worker away, as far as has been read.
+    pub fn sent_away(&self) -> bool {
+        self.retire.load(Ordering::Relaxed)
+    }
+
+    /// Whether other workers will take connections of this one, which has been sent away.
+    pub fn has_heirs(&self) -> bool {
+        self.heirs.load(Ordering::Relaxed) && !self.drains()
+    }
+
+    /// Whether it has said all that it can say.
+    pub fn ended(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
     /// Whether nobody else will take what waits in the listeners' queues.
     pub fn drains(&self) -> bool {
         self.drain.load(Ordering::Relaxed)
@@ -132,7 +148,8 @@ impl LinkInner {
             match self.receive() {
                 Ok((bytes, _)) if bytes.is_empty() => self.closed.store(true, Ordering::Relaxed),
                 Ok((bytes, fds)) => match rgunicorn_wire::decode(&bytes) {
-                    Ok(ArbiterSays::Retire { drain }) => {
+                    Ok(ArbiterSays::Retire { drain, heirs }) => {
+                        self.heirs.fetch_or(heirs, Ordering::Relaxed);
                         self.drain.fetch_or(drain, Ordering::Relaxed);
                         self.retire.store(true, Ordering::Relaxed);
                     }

@@ -63,6 +63,51 @@ fn socket_address(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
     }
 }
 
+/// What tells a socket from every other; 0 where the kernel does not say.
+pub fn inode(fd: RawFd) -> u64 {
+    nix::sys::stat::fstat(borrow(fd)).map_or(0, |stat| stat.st_ino)
+}
+
+/// Nanoseconds since data last arrived on a connection, in steps of the kernel's clock (some ms); 0 where it cannot say.
+pub fn since_last_data(fd: RawFd) -> u64 {
+    // SAFETY: tcp_info is plain data for which all zeroes are valid.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
+    // SAFETY: info and length are valid for the call, which writes at most `length` bytes.
+    let got =
+        unsafe { libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, (&raw mut info).cast(), &raw mut length) };
+    if got < 0 { 0 } else { u64::from(info.tcpi_last_data_recv) * 1_000_000 }
+}
+
+/// The CPU time that a thread of this process has used, in nanoseconds.
+pub fn thread_cpu(thread: i32) -> Option<u64> {
+    // How the kernel names the clock of a thread (CPUCLOCK_PERTHREAD_MASK and CPUCLOCK_SCHED in posix-timers).
+    let clock = nix::time::ClockId::from_raw(!thread << 3 | 6);
+    let time = nix::time::clock_gettime(clock).ok()?;
+    Some(time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
+}
+
+/// Raises the bridge's `RequestTimeout` in another Python thread, at its next step.
+pub fn interrupt_python(py: Python<'_>, ident: u64, bridge: &Bound<'_, PyAny>) {
+    let Ok(exception) = bridge.getattr("RequestTimeout") else { return };
+    let _ = py;
+    // SAFETY: the GIL is held; the call takes a reference of its own, and a thread that is gone is no error.
+    unsafe { pyo3::ffi::PyThreadState_SetAsyncExc(ident as std::ffi::c_long, exception.as_ptr()) };
+}
+
+/// Takes back an exception that [`interrupt_python`] raised in the calling thread and that it has not seen yet.
+pub fn uninterrupt_python(py: Python<'_>, ident: u64) {
+    let _ = py;
+    // SAFETY: as above; NULL takes it back.
+    unsafe { pyo3::ffi::PyThreadState_SetAsyncExc(ident as std::ffi::c_long, std::ptr::null_mut()) };
+}
+
+/// Empties a pipe.
+pub fn drain(fd: RawFd) {
+    let mut waste = [0u8; 256];
+    while matches!(nix::unistd::read(borrow(fd), &mut waste), Ok(count) if count == waste.len()) {}
+}
+
 /// Maps the scoreboard's memory for the process's life.
 pub fn map_scoreboard(fd: &OwnedFd) -> io::Result<&'static [AtomicU64]> {
     let bytes = usize::try_from(nix::sys::stat::fstat(fd)?.st_size).unwrap_or(0);

@@ -237,8 +237,7 @@ impl Setting {
     pub fn missing(&self) -> Option<&'static str> {
         match self.name {
             _ if self.built => None,
-            "worker_class" => Some("Only sync is available yet."),
-            "threads" => Some("Only 1 is available yet."),
+            "worker_class" => Some("Only sync and gthread are available yet, and classes of your own."),
             _ => Some("Accepted, not available yet."),
         }
     }

@@ -47,8 +47,8 @@ pub(super) static SETTINGS: &[Setting] = &[
         argument: Argument::Int,
         kind: Kind::PosInt,
         default: Default::Int(0),
-        summary: "Seconds that a worker may take to get ready; 0 means the larger of 60 and `timeout`.",
-        doc: "Loading the application does not count for `timeout`.",
+        summary: "Seconds that a worker may take to get ready.",
+        doc: "0 means the larger of 60 and `timeout`. Loading the application does not count for `timeout`.",
         ..PLAIN
     },
     Setting {
@@ -71,8 +71,8 @@ pub(super) static SETTINGS: &[Setting] = &[
         metavar: Some("SIZE"),
         kind: Kind::Size,
         default: Default::Int(0),
-        summary: "Memory of a worker (resident, shared pages included) above which it is replaced; 0 means no limit.",
-        doc: "Looked at every few seconds. The worker serves on until its replacement is ready; one at a time.",
+        summary: "Memory of a worker above which it is replaced; 0 means no limit.",
+        doc: "Resident memory, shared pages included. Looked at every few seconds. The worker serves on until its replacement is ready; one at a time.",
         ..PLAIN
     },
     Setting {
@@ -121,7 +121,6 @@ pub(super) static SETTINGS: &[Setting] = &[
         summary: "Seconds that a client has to send a request's head; 0 means no limit.",
         doc: "Counted from its first byte, or from the connection's beginning. A client that has sent a part is \
               answered 408.",
-        built: false,
         ..PLAIN
     },
     Setting {
@@ -135,7 +134,6 @@ pub(super) static SETTINGS: &[Setting] = &[
         summary: "Most bytes of a request's body; 0 means no limit.",
         doc: "A longer one is answered 413, before the app is called where its length was announced, and before \
               `100 Continue` in any case.",
-        built: false,
         ..PLAIN
     },
     Setting {
@@ -148,7 +146,6 @@ pub(super) static SETTINGS: &[Setting] = &[
         default: Default::Int(1 << 20),
         summary: "Bytes of a request's body that are read before the app is called.",
         doc: "A client that sends slowly holds no thread for as long. What is longer is read while the app asks for it.",
-        built: false,
         ..PLAIN
     },
     Setting {
@@ -161,7 +158,6 @@ pub(super) static SETTINGS: &[Setting] = &[
         default: Default::Int(1 << 20),
         summary: "Bytes of a response that are kept for a slow client before the app waits.",
         doc: "",
-        built: false,
         ..PLAIN
     },
     Setting {
@@ -176,7 +172,6 @@ pub(super) static SETTINGS: &[Setting] = &[
         doc: "Then the client is answered 504, where no head was sent, and the log says which request it was and where \
               it was stuck. Other threads of the worker go on. (`timeout` watches the worker, and ends a request only \
               in the sync class.)",
-        built: false,
         ..PLAIN
     },
     Setting {
@@ -189,7 +184,6 @@ pub(super) static SETTINGS: &[Setting] = &[
         default: Default::Int(0),
         summary: "Seconds that a request may wait for a worker; 0 means no limit.",
         doc: "One that waited longer is answered 503 with `Retry-After`: its client has probably given it up.",
-        built: false,
         ..PLAIN
     },
 ];

@@ -43,7 +43,6 @@ pub(super) static SETTINGS: &[Setting] = &[
         summary: "Expect the PROXY protocol: `off`, `v1`, `v2` or `auto`.",
         doc: "The flag alone means `auto`; put another flag or `--` between it and the application, which it would \
               take for its value.",
-        built: false,
         ..PLAIN
     },
     Setting {
@@ -54,7 +53,6 @@ pub(super) static SETTINGS: &[Setting] = &[
         default: Default::Text("127.0.0.1,::1"),
         summary: "Addresses and networks that may speak the PROXY protocol.",
         doc: "Divided by commas; `*` allows everybody. Clients on unix sockets always may.",
-        built: false,
         part_of: Some("proxy_protocol"),
         ..PLAIN
     },

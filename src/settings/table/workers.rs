@@ -44,7 +44,6 @@ pub(super) static SETTINGS: &[Setting] = &[
         default: Default::Int(1),
         summary: "Threads that serve requests in each `gthread` worker.",
         doc: "More than 1 turns the `sync` worker class into `gthread`.",
-        built: false,
         ..PLAIN
     },
     Setting {

@@ -6,10 +6,10 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use rgunicorn_http::Decoder;
+use rgunicorn_http::{Decoder, proxy};
 
 use super::conn::Conn;
-use super::serve::{HEAD_LIMIT_NS, Serving};
+use super::serve::Serving;
 use crate::sys::now;
 
 /// Connections accepted at a wake by the only worker there is.
@@ -34,7 +34,9 @@ impl Serving {
     }
 
     pub(super) fn accept(&mut self, index: usize) {
-        if self.shared.retire.load(Ordering::Relaxed) || now() < self.accept_after || !self.shared.sets.listens(index) {
+        let shared = &self.shared;
+        if shared.retires() || !shared.sets.listens(index) || now() < shared.watch.accept_after.load(Ordering::Relaxed)
+        {
             return;
         }
         let batch = if self.shared.options.num_workers <= 1 { ACCEPT_BATCH } else { 1 };
@@ -43,7 +45,7 @@ impl Serving {
                 Ok(accepted) => accepted,
                 Err(error) => return self.accept_failed(index, &error),
             };
-            self.accept_failing = false;
+            self.shared.watch.accept_failing.store(false, Ordering::Relaxed);
             self.admit(fd, index, peer);
             if self.shared.table.open() >= self.shared.options.worker_connections {
                 self.shared.sets.stop_listening(&self.shared.listeners);
@@ -54,23 +56,24 @@ impl Serving {
 
     fn admit(&self, fd: OwnedFd, listener: usize, peer: Option<SocketAddr>) {
         let open = self.shared.table.opened();
-        self.shared.pulse.slot.count_connection(1, open as u64);
+        self.shared.vitals.slot.count_connection(1, open as u64);
         let trusted = self.shared.options.trust.trusts(peer.map(|peer| peer.ip()));
         let mut decoder = Decoder::new(Arc::clone(&self.shared.options.http));
         decoder.set_trusted(trusted);
         let mut conn = Conn::new(fd, listener, peer, trusted, decoder);
-        conn.deadline = now() + HEAD_LIMIT_NS;
+        conn.greeted = self.shared.options.proxy == proxy::Mode::Off;
+        conn.deadline = now() + self.shared.options.request_head_timeout;
         self.shared.table.push(conn);
     }
 
     fn accept_failed(&mut self, index: usize, error: &io::Error) {
         match error.raw_os_error() {
             Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
-                if !std::mem::replace(&mut self.accept_failing, true) {
+                if !self.shared.watch.accept_failing.swap(true, Ordering::Relaxed) {
                     self.warn(&format!("cannot accept connections: {error}; going on with those that are open"));
                 }
                 // The connection stays in the queue: without a pause the loop would spin on it.
-                self.accept_after = now() + NO_DESCRIPTORS_NS;
+                self.shared.watch.accept_after.store(now() + NO_DESCRIPTORS_NS, Ordering::Relaxed);
                 self.shared.sets.stop_listening(&self.shared.listeners);
             }
             // The arbiter has shut the listener down.

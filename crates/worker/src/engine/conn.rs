@@ -10,14 +10,11 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, Shutdown, recv, sendmsg, shutdown};
 use pyo3::pybacked::PyBackedBytes;
 use rgunicorn_http::Decoder;
+use rgunicorn_http::proxy::Header;
 
 use crate::wsgi::PeerObjects;
 
-/// Bytes of a response that are kept for a slow client before the app's thread waits.
-pub const OUT_LIMIT: usize = 1024 * 1024;
-/// Bytes of a request body that are read before the app is called; the rest is read as the app asks for it.
-pub const BODY_LIMIT: usize = 1024 * 1024;
-/// Bytes of such bodies that one worker keeps; above it they are read by the app.
+/// Bytes of requests' bodies that one worker keeps until all of each is there; above it they are read by the app.
 pub const BODIES_LIMIT: usize = 64 * 1024 * 1024;
 /// What is read and thrown away of a connection that is being closed: an upload that the app did not want. Time bounds it
 /// too.
@@ -101,6 +98,8 @@ pub struct Conn {
     pub head: Option<PendingHead>,
     /// Its body so far.
     pub body: Vec<u8>,
+    /// Bytes of the whole body that have come.
+    pub body_read: u64,
     /// Bytes of it that are counted in the worker's budget.
     pub charged: usize,
     /// Not sent yet.
@@ -109,8 +108,14 @@ pub struct Conn {
     pub phase: Phase,
     /// When its wait ends (CLOCK_MONOTONIC ns).
     pub deadline: u64,
+    /// When the request in hand arrived, for `max_queue_wait` (CLOCK_MONOTONIC ns); 0: not known.
+    pub arrived: u64,
     /// A request has begun to arrive.
     pub begun: bool,
+    /// A PROXY header has been looked for.
+    pub greeted: bool,
+    /// What it said.
+    pub proxy: Option<Header>,
     /// The peer has closed its side, or will be found to have.
     pub hangup: bool,
     /// The last read filled its room: there may be more, of which the edge-triggered set will not speak again.
@@ -121,6 +126,8 @@ pub struct Conn {
     pub serial: u64,
     /// Requests served on it.
     pub served: u64,
+    /// How often it was passed on for the sake of balance since its last request.
+    pub hops: u8,
     /// Python objects made for it. Whoever drops the connection must be attached, or take them out first.
     pub objects: Option<PeerObjects>,
     /// The app has taken the socket (`gunicorn.socket`): the engine reads and writes it no more.
@@ -164,19 +171,30 @@ impl Conn {
             input: Vec::new(),
             head: None,
             body: Vec::new(),
+            body_read: 0,
             charged: 0,
             out: Out::default(),
             phase: Phase::Reading,
             deadline: 0,
+            arrived: 0,
             begun: false,
+            greeted: false,
+            proxy: None,
             hangup: false,
             more: false,
             token: None,
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             served: 0,
+            hops: 0,
             objects: None,
             taken: false,
         })
+    }
+
+    /// The client as the app sees it: what a PROXY header said, or the peer.
+    pub fn client(&self) -> Option<SocketAddr> {
+        let ends = self.proxy.as_ref().and_then(|proxy| proxy.endpoints);
+        ends.map(|ends| ends.source).or(self.peer)
     }
 
     /// Reads what is there into `buffer`.
@@ -206,13 +224,14 @@ impl Conn {
         Ok(())
     }
 
-    /// Sends a head and a big body, of which the rest is kept as the object that it is. What is not needed of that comes
+    /// Sends a head and a big body, of which the rest is kept as the object that it is, if it is more than is `copied`. What is not needed of that comes
     /// back, for somebody attached to drop; also with an error.
     pub fn send_object(
         &mut self,
         head: &[u8],
         body: PyBackedBytes,
         length: usize,
+        copied: usize,
     ) -> Result<Option<PyBackedBytes>, PyBackedBytes> {
         let took =
             match self.flush().and_then(|done| if done { self.send_now(&[head, &body[..length]]) } else { Ok(0) }) {
@@ -221,7 +240,7 @@ impl Conn {
             };
         self.out.keep(&[head], took.min(head.len()));
         let sent = took.saturating_sub(head.len());
-        if length - sent <= OUT_LIMIT {
+        if length - sent <= copied {
             self.out.keep(&[&body[..length]], sent);
             return Ok(Some(body));
         }
@@ -315,6 +334,11 @@ impl Conn {
         }
         self.phase = Phase::Lingering { dropped };
         false
+    }
+
+    /// Takes out the Python objects that were sent.
+    pub fn take_spent(&mut self) -> Garbage {
+        Garbage { peer: None, bodies: self.out.take_spent() }
     }
 
     /// The raw descriptor, for logs and the poll set.

@@ -1,20 +1,33 @@
 //! HTTP behind one pollable descriptor.
 //!
 //! Two epoll sets: the connections' own, edge-triggered and never re-armed, and the one a waiting thread sleeps on, which
-//! holds the shared listeners (EPOLLEXCLUSIVE), the signals' wake-up pipe, the link to the arbiter and, nested in it, the
-//! connections' set. Event loops wait on the connections' set alone ([`Engine::fileno`]).
+//! holds the shared listeners and the hand-off (EPOLLEXCLUSIVE), the signals' wake-up pipe, the link to the arbiter and,
+//! nested in it, the connections' set. Event loops wait on the connections' set alone ([`Engine::fileno`]).
+//!
+//! A connection is in one thread's hands, in the table, or on its way to another worker. `crew` says who waits, `serve` is a
+//! thread's loop, `drive` what it does for a connection, `sentinel` what happens when all are stuck.
 
 mod accept;
+mod bell;
 mod conn;
+mod crew;
+mod drive;
+mod hand_off;
+mod leave;
 mod options;
 mod poll;
+mod seat;
 mod sentinel;
 mod serve;
+mod shared;
+mod silence;
+mod stacks;
+mod supervise;
 mod table;
 mod window;
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::exceptions::PyOSError;
@@ -22,54 +35,30 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use rgunicorn_wire::scoreboard::{Scoreboard, State};
 
-pub use conn::{Conn, OUT_LIMIT, Read};
-pub use sentinel::InFlight;
+pub use conn::{Conn, Read};
+pub use seat::Seat;
+pub use shared::Vitals;
 
 use crate::access_log::AccessLog;
-use crate::link::{Link, LinkInner};
+use crate::link::Link;
 use crate::log_writer::LogWriter;
 use crate::wsgi::{AccessWatch, Gateway, ListenerInfo, Pulse, Rules, ServerLines, Setup};
+use bell::{Bell, Chime};
+use crew::Crew;
 use options::{Listener, Options};
-use poll::Sets;
-use table::Table;
+use poll::{Fds, Sets};
+use shared::Shared;
+use stacks::Stacks;
 
 /// The engine of one worker process.
 #[pyclass(frozen, module = "rgunicorn._rgunicorn")]
 pub struct Engine {
     shared: Arc<Shared>,
     /// What the sentinel gets when it starts.
-    watch: Mutex<Option<Watch>>,
+    arbiter: Mutex<Option<OwnedFd>>,
     /// Descriptors that an app's child must not keep, besides those that change.
     private: Vec<RawFd>,
     _scoreboard: OwnedFd,
-}
-
-struct Watch {
-    arbiter: OwnedFd,
-    stacks: OwnedFd,
-    stacks_signal: i32,
-}
-
-/// What all threads of the engine share. No Python in it.
-pub struct Shared {
-    options: Options,
-    listeners: Vec<Listener>,
-    sets: Sets,
-    table: Table,
-    pulse: Pulse,
-    wake: RawFd,
-    link: Arc<LinkInner>,
-    retire: AtomicBool,
-    /// The arbiter was told that this worker is silent, and will abort it: no other request must be in hand then.
-    condemned: Arc<AtomicBool>,
-    /// The app forked: a child may hold copies of the connections' sockets.
-    forked: AtomicBool,
-    /// Bytes of requests' bodies that are kept until all of them is there.
-    bodies: AtomicUsize,
-    /// The socket of the request in hand, or -1.
-    current: AtomicI32,
-    /// The serving thread, for the sentinel.
-    thread: Arc<AtomicI32>,
 }
 
 #[pymethods]
@@ -79,7 +68,7 @@ impl Engine {
     /// `options`: see [`Options::read`]; `listeners`: descriptor and whether it is a unix socket; `scoreboard`, `slot`,
     /// `age`: this worker's place; `link`; `arbiter`: its pidfd; `wake`: reading end of the signals' wake-up pipe;
     /// `stacks`, `stacks_signal`: where faulthandler writes, and what makes it; `hand_off`: where connections are received
-    /// from other workers, and sent to them. Takes over scoreboard, arbiter and stacks.
+    /// from other workers, and sent to them. Takes over scoreboard, arbiter, stacks and hand-off.
     #[new]
     #[allow(clippy::too_many_arguments)]
     fn new(
@@ -97,46 +86,28 @@ impl Engine {
     ) -> PyResult<Self> {
         let options = Options::read(options)?;
         let scoreboard = crate::sys::own(scoreboard);
-        let words = crate::sys::map_scoreboard(&scoreboard)?;
-        let slot = Scoreboard::new(words, options.threads)
-            .slot(slot)
-            .ok_or_else(|| PyOSError::new_err(format!("the scoreboard has no slot {slot}")))?;
-        slot.claim(age, std::process::id(), crate::sys::now());
-        let pulse = Pulse {
-            slot,
-            progress: Arc::new(AtomicU64::new(crate::sys::now())),
-            waits: Arc::new(AtomicBool::new(true)),
-            in_flight: Arc::default(),
-            quit: Arc::default(),
-            child: Arc::default(),
-        };
-        let listeners: Vec<Listener> = listeners.into_iter().map(|(fd, unix)| Listener { fd, unix }).collect();
+        let board = Scoreboard::new(crate::sys::map_scoreboard(&scoreboard)?, options.threads);
+        let place = board.slot(slot).ok_or_else(|| PyOSError::new_err(format!("the scoreboard has no slot {slot}")))?;
+        place.claim(age, std::process::id(), crate::sys::now());
+        let listeners: Vec<Listener> =
+            listeners.into_iter().map(|(fd, unix)| Listener { fd, unix, inode: crate::sys::inode(fd) }).collect();
         let link = link.get().share();
-        let sets = Sets::new(link.raw_fd(), wake, listeners.len())?;
-        let mut private = vec![scoreboard.as_raw_fd(), link.raw_fd(), wake, arbiter, stacks, hand_off.0, hand_off.1];
+        let (receive, send) = (crate::sys::own(hand_off.0), crate::sys::own(hand_off.1));
+        let fds = Fds { link: link.raw_fd(), wake, receive: receive.as_raw_fd() };
+        let sets = Sets::new(&fds, listeners.len(), options.threaded)?;
+        let (bell, main) = (Bell::new()?, Chime::new()?);
+        let mut private = vec![scoreboard.as_raw_fd(), link.raw_fd(), wake, arbiter, stacks];
+        private.extend([receive.as_raw_fd(), send.as_raw_fd(), bell.raw_fd(), main.fd().as_raw_fd()]);
         private.extend(listeners.iter().map(|listener| listener.fd));
         private.extend(sets.descriptors());
+        let vitals = Vitals::new(place, bell, &options);
+        let crew = Crew::new(options.serving());
+        crew.seats[0].take();
+        let stacks = Stacks::new(crate::sys::own(stacks), stacks_signal);
+        let hand_off = hand_off::HandOff::new(receive, send, board, slot);
         Ok(Engine {
-            shared: Arc::new(Shared {
-                options,
-                listeners,
-                sets,
-                table: Table::default(),
-                pulse,
-                wake,
-                link,
-                retire: AtomicBool::new(false),
-                condemned: Arc::default(),
-                forked: AtomicBool::new(false),
-                bodies: AtomicUsize::new(0),
-                current: AtomicI32::new(-1),
-                thread: Arc::new(AtomicI32::new(crate::sys::thread_id())),
-            }),
-            watch: Mutex::new(Some(Watch {
-                arbiter: crate::sys::own(arbiter),
-                stacks: crate::sys::own(stacks),
-                stacks_signal,
-            })),
+            shared: Arc::new(Shared::new(options, listeners, sets, crew, vitals, wake, link, stacks, hand_off, main)),
+            arbiter: Mutex::new(Some(crate::sys::own(arbiter))),
             private,
             _scoreboard: scoreboard,
         })
@@ -144,25 +115,13 @@ impl Engine {
 
     /// Starts the sentinel.
     fn start(&self) -> PyResult<()> {
-        let Some(watch) = self.watch.lock().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(()) };
-        let shared = &self.shared;
-        sentinel::start(sentinel::Sentinel {
-            slot: shared.pulse.slot,
-            link: Arc::clone(&shared.link),
-            arbiter: watch.arbiter,
-            timeout: shared.options.timeout,
-            in_flight: Arc::clone(&shared.pulse.in_flight),
-            waits: Arc::clone(&shared.pulse.waits),
-            progress: Arc::clone(&shared.pulse.progress),
-            thread: Arc::clone(&shared.thread),
-            condemned: Arc::clone(&shared.condemned),
-            stacks: watch.stacks,
-            stacks_signal: watch.stacks_signal,
-        })?;
+        let Some(arbiter) = self.arbiter.lock().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(()) };
+        sentinel::start(Arc::clone(&self.shared), arbiter)?;
         Ok(())
     }
 
-    /// Serves with this one thread until the worker retires or is told to quit (the sync worker).
+    /// Serves with the calling thread until the worker retires or is told to quit: alone (the sync worker), or as one of
+    /// several, which has this number.
     ///
     /// `bridge`: the Python side of a worker; `templates`: an environ for each listener; `lines`: the head lines that are
     /// the server's (`Server: …`); `access`: where access lines go and their format, if they can be made without Python;
@@ -172,6 +131,7 @@ impl Engine {
     fn serve(
         &self,
         py: Python<'_>,
+        number: usize,
         bridge: Py<PyAny>,
         app: Py<PyAny>,
         templates: Vec<Py<PyDict>>,
@@ -183,7 +143,9 @@ impl Engine {
         after: bool,
     ) -> PyResult<()> {
         let shared = &self.shared;
+        let seat = shared.crew.seats.get(number).ok_or_else(|| PyOSError::new_err("there is no such thread"))?;
         let access = access.and_then(|(writer, format)| AccessLog::compile(&format, writer.get().writer()));
+        shared.python_access.fetch_or(python_access || (watch.is_some() && access.is_none()), Ordering::Relaxed);
         let gateway = Gateway::new(
             py,
             Setup {
@@ -193,19 +155,26 @@ impl Engine {
                 listeners: shared.listeners.iter().map(|listener| ListenerInfo { unix: listener.unix }).collect(),
                 rules: Rules { secure: shared.options.secure.clone(), script_name: shared.options.script_name.clone() },
                 sendfile: shared.options.sendfile,
-                python_access: python_access || (watch.is_some() && access.is_none()),
+                python_access: Arc::clone(&shared.python_access),
                 access,
                 watch: watch.map(|(handlers, filters)| AccessWatch::new(py, handlers, filters)),
                 before,
                 after,
                 lines: Arc::new(ServerLines::new(lines)),
-                pulse: shared.pulse.clone(),
+                pulse: Pulse { seat: Arc::clone(seat), vitals: Arc::clone(&shared.vitals) },
             },
         )?;
         let wakeup = (bridge.getattr(py, "wakeup")?.extract(py)?, bridge.getattr(py, "wakeup_fd")?.extract(py)?);
-        shared.thread.store(crate::sys::thread_id(), Ordering::Relaxed);
-        let shared = Arc::clone(shared);
-        py.detach(move || serve::Serving::new(shared, gateway, bridge, wakeup).run())
+        seat.interrupt.set_ident(py.import("_thread")?.call_method0("get_ident")?.extract()?);
+        seat.take();
+        let (shared, seat) = (Arc::clone(shared), Arc::clone(seat));
+        py.detach(move || serve::Serving::new(shared, seat, gateway, bridge, wakeup).run())
+    }
+
+    /// With several threads: what the main thread does meanwhile, which serves no requests. It runs signal handlers, says by
+    /// taking the GIL that it can be had, and interrupts requests that take too long.
+    fn supervise(&self, py: Python<'_>, bridge: Py<PyAny>) -> PyResult<()> {
+        supervise::supervise(py, &self.shared, bridge.bind(py))
     }
 
     /// Whether a line of this format can be made without Python.
@@ -216,36 +185,40 @@ impl Engine {
 
     /// The worker class has a loop of its own: silence is what it does not break by `notify()`.
     fn expect_notify(&self) {
-        self.shared.pulse.beat();
-        self.shared.thread.store(crate::sys::thread_id(), Ordering::Relaxed);
-        self.shared.set_waiting(false);
+        let shared = &self.shared;
+        shared.sign_of_life();
+        shared.crew.seats[0].take();
+        shared.expects_notify.store(true, Ordering::Relaxed);
+        shared.vitals.slot.set_state(State::Busy);
+        shared.vitals.bell.ring();
     }
 
     /// Finish what is being served and leave.
     fn retire(&self) {
-        self.shared.retire.store(true, Ordering::Relaxed);
+        self.shared.retire();
     }
 
     /// Leave now.
     fn quit(&self) {
-        self.shared.retire.store(true, Ordering::Relaxed);
-        self.shared.pulse.quit.store(true, Ordering::Relaxed);
+        self.shared.vitals.quit.store(true, Ordering::Relaxed);
+        self.shared.retire();
     }
 
     /// Requests begun.
     #[getter]
     fn requests(&self) -> u64 {
-        self.shared.pulse.slot.requests()
+        self.shared.vitals.served.load(Ordering::Relaxed)
     }
 
     /// Something moved: the request in hand is not silent (`worker.notify()`).
     fn notify(&self) {
-        self.shared.pulse.beat();
+        self.shared.sign_of_life();
     }
 
     /// Monotonic seconds of the last sign of life, for `worker.tmp.last_update()`.
     fn last_update(&self) -> f64 {
-        self.shared.pulse.progress.load(Ordering::Relaxed) as f64 / 1e9
+        let seats = self.shared.crew.seats.iter().map(|seat| seat.last_progress());
+        seats.chain([self.shared.alive.load(Ordering::Relaxed)]).max().unwrap_or(0) as f64 / 1e9
     }
 
     /// The connections' poll set: readable when one of them has an event.
@@ -262,33 +235,12 @@ impl Engine {
     /// and makes sure that nothing of the worker's is served there.
     fn after_fork_in_child(&self) {
         let shared = &self.shared;
-        if shared.pulse.child.swap(true, Ordering::Relaxed) {
+        if shared.vitals.child.swap(true, Ordering::Relaxed) {
             return;
         }
         let mut descriptors = shared.table.descriptors();
         descriptors.extend(&self.private);
-        let current = shared.current.load(Ordering::Relaxed);
-        if current >= 0 {
-            descriptors.push(current);
-        }
+        descriptors.extend(shared.crew.seats.iter().map(|seat| seat.socket()).filter(|&socket| socket >= 0));
         crate::sys::disarm_inherited(&descriptors);
-    }
-}
-
-impl Shared {
-    /// Whether the worker has to leave now.
-    fn quits(&self) -> bool {
-        self.pulse.quit.load(Ordering::Relaxed)
-    }
-
-    /// What the worker is doing, for the scoreboard and the sentinel.
-    fn set_waiting(&self, waiting: bool) {
-        self.pulse.waits.store(waiting, Ordering::Relaxed);
-        let slot = &self.pulse.slot;
-        if self.retire.load(Ordering::Relaxed) {
-            slot.set_state(State::Retiring);
-        } else {
-            slot.set_state(if waiting { State::Idle } else { State::Busy });
-        }
     }
 }

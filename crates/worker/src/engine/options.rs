@@ -1,6 +1,6 @@
 //! What the engine is told about settings and listeners.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use rgunicorn_http::{HeaderMap, Options as HttpOptions};
+use rgunicorn_http::{HeaderMap, Options as HttpOptions, proxy};
 
 /// One listener.
 #[derive(Debug)]
@@ -17,9 +17,11 @@ pub struct Listener {
     pub fd: RawFd,
     /// It is a unix socket.
     pub unix: bool,
+    /// Tells the socket from others, in every process.
+    pub inode: u64,
 }
 
-/// `forwarded_allow_ips`
+/// Addresses that a setting trusts.
 #[derive(Debug, Default)]
 pub struct Trust {
     everybody: bool,
@@ -27,17 +29,15 @@ pub struct Trust {
 }
 
 impl Trust {
-    fn parse(items: &[String]) -> PyResult<Self> {
+    fn parse(setting: &str, items: &[String]) -> PyResult<Self> {
         let mut trust = Trust::default();
         for item in items.iter().map(|item| item.trim()).filter(|item| !item.is_empty()) {
             if item == "*" {
                 trust.everybody = true;
-            } else if let Ok(network) = item.parse::<IpNet>() {
+            } else if let Some(network) = network(item) {
                 trust.networks.push(network);
-            } else if let Ok(address) = item.parse::<IpAddr>() {
-                trust.networks.push(address.into());
             } else {
-                return Err(PyValueError::new_err(format!("forwarded_allow_ips: {item:?} is no address or network")));
+                return Err(PyValueError::new_err(format!("{setting}: {item:?} is no address or network")));
             }
         }
         Ok(trust)
@@ -51,6 +51,25 @@ impl Trust {
             Some(address) => self.networks.iter().any(|network| network.contains(&address)),
         }
     }
+}
+
+/// An address, or a network as Python's `ipaddress` reads it: with a length, a netmask or a hostmask.
+fn network(item: &str) -> Option<IpNet> {
+    let Some((address, mask)) = item.split_once('/') else { return item.parse::<IpAddr>().ok().map(IpNet::from) };
+    if let Ok(network) = item.parse::<IpNet>() {
+        return Some(network);
+    }
+    let (address, mask) = (address.parse::<Ipv4Addr>().ok()?, mask.parse::<Ipv4Addr>().ok()?);
+    let bits = u32::from(mask);
+    // As `ipaddress`: what can be both is a netmask.
+    let length = if bits.count_ones() == bits.leading_ones() {
+        bits.leading_ones()
+    } else if bits.count_ones() == bits.trailing_ones() {
+        bits.leading_zeros()
+    } else {
+        return None;
+    };
+    IpNet::new(address.into(), length as u8).ok()
 }
 
 /// The settings that the engine acts on.
@@ -68,6 +87,24 @@ pub struct Options {
     pub graceful_timeout: u64,
     /// Thread records of a slot in the scoreboard.
     pub threads: u32,
+    /// The worker class has threads (gthread), and a main thread that serves no requests.
+    pub threaded: bool,
+    /// Nanoseconds that a client has for a request's head.
+    pub request_head_timeout: u64,
+    /// Nanoseconds that one request may take; 0: any.
+    pub request_timeout: u64,
+    /// Nanoseconds that a request may wait for a thread; 0: any.
+    pub max_queue_wait: u64,
+    /// Most bytes of a request's body.
+    pub limit_request_body: u64,
+    /// Bytes of a request's body that are read before the app is called.
+    pub request_buffer: usize,
+    /// Bytes of a response that are kept for a slow client before the app waits.
+    pub response_buffer: usize,
+    /// `proxy_protocol`
+    pub proxy: proxy::Mode,
+    /// `proxy_allow_ips`
+    pub proxies: Trust,
     /// How many workers the server has: with one, nobody else could take a connection.
     pub num_workers: u32,
     /// sendfile(2) may be used.
@@ -83,6 +120,11 @@ pub struct Options {
 }
 
 impl Options {
+    /// How many threads serve.
+    pub fn serving(&self) -> u32 {
+        if self.threaded { self.threads.max(1) } else { 1 }
+    }
+
     /// From the dict that the worker's Python side makes of `cfg`.
     pub fn read(dict: &Bound<'_, PyDict>) -> PyResult<Self> {
         let item =
@@ -105,18 +147,39 @@ impl Options {
             _ => HeaderMap::Drop,
         };
         http.forwarder_headers = item("forwarder_headers")?.extract()?;
+        let seconds = |name: &str| Ok::<_, PyErr>(number(name)?.saturating_mul(1_000_000_000));
+        let addresses = |name: &str| Trust::parse(name, &item(name)?.extract::<Vec<String>>()?);
+        // Far enough away, and not so far that a sum with it could overflow.
+        let endless = |nanos: u64| if nanos == 0 { u64::MAX / 4 } else { nanos };
         let secure: Vec<(String, String)> = item("secure_scheme_headers")?.extract()?;
         Ok(Options {
-            keepalive: number("keepalive")?.saturating_mul(1_000_000_000),
+            keepalive: seconds("keepalive")?.min(u64::MAX / 4),
             worker_connections: usize::try_from(number("worker_connections")?)?.max(1),
             max_requests: number("max_requests")?,
-            timeout: number("timeout")?.saturating_mul(1_000_000_000),
-            graceful_timeout: number("graceful_timeout")?.saturating_mul(1_000_000_000),
+            timeout: seconds("timeout")?,
+            graceful_timeout: seconds("graceful_timeout")?,
             threads: item("threads")?.extract()?,
+            threaded: flag("threaded")?,
+            request_head_timeout: endless(seconds("request_head_timeout")?),
+            request_timeout: seconds("request_timeout")?,
+            max_queue_wait: seconds("max_queue_wait")?,
+            limit_request_body: match number("limit_request_body")? {
+                0 => u64::MAX,
+                limit => limit,
+            },
+            request_buffer: usize::try_from(number("request_buffer")?)?,
+            response_buffer: usize::try_from(number("response_buffer")?)?,
+            proxy: match item("proxy_protocol")?.extract::<String>()?.as_str() {
+                "v1" => proxy::Mode::V1,
+                "v2" => proxy::Mode::V2,
+                "auto" => proxy::Mode::Auto,
+                _ => proxy::Mode::Off,
+            },
+            proxies: addresses("proxy_allow_ips")?,
             num_workers: item("num_workers")?.extract()?,
             sendfile: flag("sendfile")?,
             http: Arc::new(http),
-            trust: Trust::parse(&item("forwarded_allow_ips")?.extract::<Vec<String>>()?)?,
+            trust: addresses("forwarded_allow_ips")?,
             secure: secure.into_iter().map(|(name, value)| (name.into_bytes(), value.into_bytes())).collect(),
             script_name: item("script_name")?.extract::<String>()?.chars().map(|c| c as u8).collect(),
         })

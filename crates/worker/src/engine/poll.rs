@@ -1,11 +1,12 @@
 //! The two epoll sets.
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::options::Listener;
 use crate::sys::borrow;
@@ -21,36 +22,73 @@ pub enum Wake {
     Signal,
     /// The arbiter says something, or is gone.
     Link,
+    /// Another worker has handed off a connection.
+    HandOff,
+    /// Somebody has changed what the thread would find at its next look around.
+    Nudge,
 }
 
 const CONNECTIONS: u64 = u64::MAX;
 const SIGNAL: u64 = u64::MAX - 1;
 const LINK: u64 = u64::MAX - 2;
+const HAND_OFF: u64 = u64::MAX - 3;
+const NUDGE: u64 = u64::MAX - 4;
+
+/// Descriptors that are waited for besides connections and listeners.
+pub struct Fds {
+    /// The link to the arbiter.
+    pub link: RawFd,
+    /// The signals' wake-up pipe.
+    pub wake: RawFd,
+    /// Where connections are received from other workers.
+    pub receive: RawFd,
+}
 
 /// See the module's head.
 #[derive(Debug)]
 pub struct Sets {
     shared: Epoll,
     connections: Epoll,
+    nudge: EventFd,
     /// For each listener, whether it is waited for, and whether it has been shut down.
     listening: Vec<(AtomicBool, AtomicBool)>,
+    receive: RawFd,
+    receiving: AtomicBool,
 }
 
 impl Sets {
     /// Both sets. Listeners come with [`Sets::listen`], once there is somebody to accept: a waiter on an exclusive listener
-    /// that does not accept takes the wake-up from one that would.
-    pub fn new(link: RawFd, wake: RawFd, listeners: usize) -> io::Result<Self> {
+    /// that does not accept takes the wake-up from one that would. With several threads, signals and the link are the main
+    /// thread's to wait for.
+    pub fn new(fds: &Fds, listeners: usize, threaded: bool) -> io::Result<Self> {
         let shared = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let connections = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let nudge = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         shared.add(borrow(connections.0.as_raw_fd()), EpollEvent::new(EpollFlags::EPOLLIN, CONNECTIONS))?;
-        shared.add(borrow(link), EpollEvent::new(EpollFlags::EPOLLIN, LINK))?;
-        shared.add(borrow(wake), EpollEvent::new(EpollFlags::EPOLLIN, SIGNAL))?;
+        shared.add(&nudge, EpollEvent::new(EpollFlags::EPOLLIN, NUDGE))?;
+        if !threaded {
+            shared.add(borrow(fds.link), EpollEvent::new(EpollFlags::EPOLLIN, LINK))?;
+            shared.add(borrow(fds.wake), EpollEvent::new(EpollFlags::EPOLLIN, SIGNAL))?;
+        }
         let listening = std::iter::repeat_with(Default::default).take(listeners).collect();
-        Ok(Sets { shared, connections, listening })
+        Ok(Sets { shared, connections, nudge, listening, receive: fds.receive, receiving: AtomicBool::new(false) })
+    }
+
+    /// Has whoever waits, or is next to, look around.
+    pub fn nudge(&self) {
+        let _ = self.nudge.write(1);
+    }
+
+    /// Somebody has looked around.
+    pub fn nudged(&self) {
+        let _ = self.nudge.read();
     }
 
     /// Waits for new connections too. One listener that cannot be added does not stop the others; it is tried again.
     pub fn listen(&self, listeners: &[Listener]) {
+        if !self.receiving.swap(true, Ordering::Relaxed) {
+            self.receiving.store(self.add_receiver().is_ok(), Ordering::Relaxed);
+        }
         for (index, (listener, (on, shut))) in listeners.iter().zip(&self.listening).enumerate() {
             if !on.load(Ordering::Relaxed) && !shut.load(Ordering::Relaxed) {
                 on.store(self.add_listener(listener, index).is_ok(), Ordering::Relaxed);
@@ -80,6 +118,9 @@ impl Sets {
 
     /// Waits for no new connections any more.
     pub fn stop_listening(&self, listeners: &[Listener]) {
+        if self.receiving.swap(false, Ordering::Relaxed) {
+            let _ = self.shared.delete(borrow(self.receive));
+        }
         for (listener, (on, _)) in listeners.iter().zip(&self.listening) {
             if on.swap(false, Ordering::Relaxed) {
                 let _ = self.shared.delete(borrow(listener.fd));
@@ -94,7 +135,13 @@ impl Sets {
 
     /// Whether they are, on every listener that has not been shut down.
     pub fn listens_everywhere(&self) -> bool {
-        self.listening.iter().all(|(on, shut)| on.load(Ordering::Relaxed) || shut.load(Ordering::Relaxed))
+        self.receives()
+            && self.listening.iter().all(|(on, shut)| on.load(Ordering::Relaxed) || shut.load(Ordering::Relaxed))
+    }
+
+    /// Whether connections are taken from other workers.
+    pub fn receives(&self) -> bool {
+        self.receiving.load(Ordering::Relaxed)
     }
 
     /// Goes to the end of the listener's queue of waiters, so that the next connection goes to another worker.
@@ -105,6 +152,19 @@ impl Sets {
                 self.listening[index].0.store(false, Ordering::Relaxed);
             }
         }
+    }
+
+    /// The same for connections from other workers.
+    pub fn requeue_receiver(&self) {
+        if self.receives() {
+            let _ = self.shared.delete(borrow(self.receive));
+            self.receiving.store(self.add_receiver().is_ok(), Ordering::Relaxed);
+        }
+    }
+
+    fn add_receiver(&self) -> nix::Result<()> {
+        let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE, HAND_OFF);
+        self.shared.add(borrow(self.receive), event)
     }
 
     /// Watches a connection: edge-triggered, for everything, for its whole life.
@@ -127,6 +187,8 @@ impl Sets {
                 CONNECTIONS => Wake::Connections,
                 SIGNAL => Wake::Signal,
                 LINK => Wake::Link,
+                HAND_OFF => Wake::HandOff,
+                NUDGE => Wake::Nudge,
                 index => Wake::Listener(index as usize),
             })),
             Err(Errno::EINTR) => wakes.push(Wake::Signal),
@@ -149,8 +211,8 @@ impl Sets {
         self.connections.0.as_raw_fd()
     }
 
-    /// Both descriptors.
-    pub fn descriptors(&self) -> [RawFd; 2] {
-        [self.shared.0.as_raw_fd(), self.connections.0.as_raw_fd()]
+    /// Its own descriptors.
+    pub fn descriptors(&self) -> [RawFd; 3] {
+        [self.shared.0.as_raw_fd(), self.connections.0.as_raw_fd(), self.nudge.as_fd().as_raw_fd()]
     }
 }

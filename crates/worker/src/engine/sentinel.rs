@@ -1,190 +1,175 @@
 //! The sentinel: a thread that never takes the GIL.
 //!
-//! It beats the worker's heart, notices a request that makes no progress (has every thread's Python stack written down,
-//! answers its client 504 where no head was sent, and tells the arbiter), and ends the process when the arbiter is gone.
+//! It beats the worker's heart and ends the process when the arbiter is gone. While requests run it looks around every
+//! millisecond: a leader that is stuck is replaced, and when all threads are, connections that have something to say go to
+//! workers that have time, and what clients have to take goes on being sent. What takes too long is `silence`'s. It reads
+//! the arbiter's orders too: new log files must not wait for a request to end, nor idle connections of a worker that leaves.
 
-use std::os::fd::{AsFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
-use rgunicorn_wire::WorkerSays;
-use rgunicorn_wire::scoreboard::{Slot, State};
 
-use crate::link::LinkInner;
-use crate::sys::now;
+use super::conn::{Conn, Phase, Then};
+use super::seat::Seat;
+use super::serve::TICK_NS;
+use super::shared::Shared;
+use super::silence::Silence;
+use crate::sys::{borrow, now};
 
 /// Seconds that a worker lives on without its arbiter.
 const ORPHAN_LIMIT: Duration = Duration::from_secs(2);
-/// How long the stacks may take to be written before the arbiter is told without them.
-const STACKS_LIMIT: Duration = Duration::from_millis(200);
-/// No byte came for so long: the stacks are whole.
-const STACKS_QUIET: Duration = Duration::from_millis(10);
-
 /// A tick that came so much too late (ns) means that the whole process stood still.
 const OVERSLEPT: u64 = 1_000_000_000;
-
-/// The response that a thread is about to send, as far as the sentinel may interfere with it.
-///
-/// Whoever moves it away from "no head" decides what the client gets. The lock is held for as long as the descriptor is
-/// surely open, so the sentinel cannot write into another connection that got the same number.
-#[derive(Debug, Default)]
-pub struct InFlight {
-    inner: Mutex<InFlightInner>,
-}
-
-#[derive(Debug, Default)]
-struct InFlightInner {
-    turn: u64,
-    fd: Option<RawFd>,
-    timed_out: bool,
-}
-
-impl InFlight {
-    /// A request begins on this socket.
-    pub fn begin(&self, fd: RawFd) {
-        let mut inner = self.lock();
-        *inner = InFlightInner { turn: inner.turn + 1, fd: Some(fd), timed_out: false };
-    }
-
-    /// Which request this is: counts up.
-    pub fn turn(&self) -> u64 {
-        self.lock().turn
-    }
-
-    /// Its head is about to be sent, or it ended without one. False: a 504 was sent in its place.
-    pub fn claim(&self) -> bool {
-        let mut inner = self.lock();
-        inner.fd = None;
-        !inner.timed_out
-    }
-
-    /// Whether the sentinel has answered.
-    pub fn timed_out(&self) -> bool {
-        self.lock().timed_out
-    }
-
-    /// To the request of this turn, never to one that has followed it.
-    fn answer_504(&self, turn: u64) {
-        let mut inner = self.lock();
-        if inner.turn == turn
-            && let Some(fd) = inner.fd.take()
-        {
-            inner.timed_out = true;
-            let page =
-                rgunicorn_http::error_response(504, "Gateway Timeout", "The application did not answer in time.");
-            let _ = send(fd, &page, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
-            let _ = shutdown(fd, Shutdown::Write);
-        }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, InFlightInner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What the sentinel needs to know.
-pub struct Sentinel {
-    /// The worker's slot.
-    pub slot: Slot<'static>,
-    /// Tells the arbiter.
-    pub link: Arc<LinkInner>,
-    /// The arbiter.
-    pub arbiter: OwnedFd,
-    /// `timeout` in nanoseconds; 0: none.
-    pub timeout: u64,
-    /// The serving thread's response.
-    pub in_flight: Arc<InFlight>,
-    /// The serving thread waits for events, or for its client.
-    pub waits: Arc<AtomicBool>,
-    /// When the serving thread last did something.
-    pub progress: Arc<AtomicU64>,
-    /// The serving thread.
-    pub thread: Arc<AtomicI32>,
-    /// Set when the arbiter has been told: it will end this worker.
-    pub condemned: Arc<AtomicBool>,
-    /// Where faulthandler writes.
-    pub stacks: OwnedFd,
-    /// The signal that makes it write.
-    pub stacks_signal: i32,
-}
+/// Without a request for so long (ns) it sleeps.
+const SLEEP_AFTER: u64 = 50_000_000;
+/// A leader that has computed for so long (ns) is replaced all the same: Python's own switch interval.
+const BURN_LIMIT: u64 = 5_000_000;
 
 /// Starts the thread. Signals are blocked in it: they are the main thread's.
-pub fn start(sentinel: Sentinel) -> std::io::Result<()> {
+pub fn start(shared: Arc<Shared>, arbiter: OwnedFd) -> std::io::Result<()> {
     let thread = std::thread::Builder::new().name("rgunicorn-sentinel".into()).stack_size(128 * 1024);
-    crate::sys::without_signals(|| thread.spawn(move || sentinel.watch())).map(|_| ())
+    let silence = Silence::new(&shared);
+    let mut sentinel = Sentinel { shared, silence, burn: Burn::default() };
+    crate::sys::without_signals(|| thread.spawn(move || sentinel.watch(&arbiter))).map(|_| ())
+}
+
+struct Sentinel {
+    shared: Arc<Shared>,
+    silence: Silence,
+    burn: Burn,
+}
+
+/// What is known of the leader's use of the CPU in its request.
+#[derive(Default)]
+struct Burn {
+    /// The request: its thread and when it began.
+    of: (i32, u64),
+    /// When the thread was last looked at, and what it had used by then.
+    seen: u64,
+    used: u64,
 }
 
 impl Sentinel {
-    fn watch(self) {
-        let tick = self.tick_ms();
-        let mut told = false;
-        let mut looked = now();
-        let mut awake_since = looked;
+    fn watch(&mut self, arbiter: &OwnedFd) {
+        let shared = Arc::clone(&self.shared);
+        let bell = &shared.vitals.bell;
+        let long = self.silence.tick_ms();
+        let (mut looked, mut busy_at, mut asleep) = (now(), now(), false);
         loop {
-            let mut waits = [PollFd::new(self.arbiter.as_fd(), PollFlags::POLLIN)];
-            if matches!(poll(&mut waits, PollTimeout::from(tick)), Ok(n) if n > 0) {
+            let limit = if asleep { long } else { 1 };
+            let watched = [arbiter.as_fd(), bell.fd(), borrow(shared.link.raw_fd())];
+            let mut waits = watched.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            // A link that has come to its end would be readable for ever.
+            let _ = poll(&mut waits[..if shared.link.ended() { 2 } else { 3 }], PollTimeout::from(limit));
+            let woken = waits.map(|wait| wait.revents().is_some_and(|events| !events.is_empty()));
+            if woken[0] {
                 // The arbiter is gone: nobody reaps, replaces or stops this worker any more.
                 std::thread::sleep(ORPHAN_LIMIT);
                 crate::sys::exit_now(1);
             }
+            let rung = woken[1];
+            if woken[2] && shared.link.retired() {
+                // The main thread may be stuck; then what it cannot do is done here.
+                shared.retire();
+            }
             let now = now();
-            self.slot.beat(now);
-            if now.saturating_sub(looked) > u64::from(tick) * 1_000_000 + OVERSLEPT {
+            shared.vitals.slot.beat(now);
+            if now.saturating_sub(looked) > u64::from(limit) * 1_000_000 + OVERSLEPT {
                 // Everything stood still (a paused container or machine): nobody could make progress.
-                awake_since = now;
+                self.silence.refresh(now);
             }
             looked = now;
-            let progress = self.progress.load(Ordering::Relaxed);
-            let silent = now.saturating_sub(progress.max(awake_since));
-            if self.timeout == 0 || self.waits() || silent < self.timeout {
-                told = false;
-            } else if !told {
-                let turn = self.in_flight.turn();
-                self.write_stacks();
-                // That took a while, and what was silent may be over.
-                if self.waits() || self.progress.load(Ordering::Relaxed) != progress || self.in_flight.turn() != turn {
-                    continue;
+            if self.busy() {
+                busy_at = now;
+                self.relieve(now);
+            }
+            self.silence.look(&shared, now);
+            if rung || asleep {
+                bell.awake(rung);
+            }
+            asleep = now - busy_at > SLEEP_AFTER;
+            if asleep {
+                // What begins from now on rings; what has begun before is seen.
+                bell.sleep();
+                asleep = !self.busy();
+            }
+        }
+    }
+
+    fn busy(&self) -> bool {
+        self.shared.crew.seats.iter().any(|seat| seat.begun().is_some())
+    }
+
+    /// Has done what the threads that are stuck in requests cannot do.
+    fn relieve(&mut self, now: u64) {
+        let shared = Arc::clone(&self.shared);
+        let stuck = |seat: &Seat| seat.begun().is_some_and(|begun| now.saturating_sub(begun) >= TICK_NS);
+        let mut all_stuck = shared.crew.seats.iter().all(|seat| stuck(seat));
+        if let Some(leader) = shared.crew.busy_leader().filter(|leader| stuck(leader))
+            && shared.crew.has_parked()
+        {
+            if self.burns(leader, now) {
+                // Another thread of this worker would only wait for the GIL; another worker would not.
+                all_stuck = true;
+            } else {
+                shared.crew.promote(leader);
+            }
+        }
+        if all_stuck || shared.condemned.load(Ordering::Relaxed) {
+            shared.take_events();
+            shared.write_on();
+            shared.pass_ready();
+            if shared.retires() {
+                shared.pass_idle();
+            }
+            shared.sweep();
+        }
+    }
+
+    /// Whether the leader has computed since its request began, and not for long yet. Not before it has been seen twice.
+    fn burns(&mut self, leader: &Seat, now: u64) -> bool {
+        let Some(begun) = leader.begun() else { return true };
+        let used = crate::sys::thread_cpu(leader.thread()).unwrap_or(0);
+        let last = std::mem::replace(&mut self.burn, Burn { of: (leader.thread(), begun), seen: now, used });
+        if last.of != (leader.thread(), begun) {
+            return now - begun < 2 * TICK_NS;
+        }
+        let (used, passed) = (used.saturating_sub(last.used), now - last.seen);
+        used > passed / 2 && now - begun < BURN_LIMIT
+    }
+}
+
+impl Shared {
+    /// Sends on what clients have room for, of responses that are finished.
+    fn write_on(&self) {
+        let writes = |conn: &Conn| matches!(conn.phase, Phase::Writing { then: Then::Keep | Then::Close });
+        // As many as are ready now: what is put back may be ready again at once.
+        for _ in 0..self.table.ready() {
+            let Some(mut conn) = self.table.next_that(writes) else { return };
+            let Phase::Writing { then } = conn.phase else { return };
+            let before = conn.out.taken;
+            let done = conn.flush();
+            if conn.out.taken != before {
+                conn.deadline = now() + super::drive::WRITE_LIMIT_NS;
+            }
+            self.discard(conn.take_spent());
+            match done {
+                Ok(false) => {
+                    if let Some(again) = self.table.park(conn) {
+                        return self.table.push(again);
+                    }
                 }
-                told = true;
-                self.condemned.store(true, Ordering::Relaxed);
-                // The client first: the arbiter's ABRT may end the request before this thread runs again.
-                self.in_flight.answer_504(turn);
-                self.link.say(&WorkerSays::Silent { for_ms: silent / 1_000_000 });
+                Ok(true) if then == Then::Keep => {
+                    conn.phase = Phase::Reading;
+                    conn.deadline = now() + self.options.keepalive;
+                    // There may be another request: for whoever has time first.
+                    self.table.push(conn);
+                }
+                Ok(true) | Err(_) => self.close(conn),
             }
-        }
-    }
-
-    fn waits(&self) -> bool {
-        self.waits.load(Ordering::Relaxed) || self.slot.state() == State::Booting
-    }
-
-    /// Has faulthandler write all threads' stacks, and waits until they are there: it needs no GIL, so they come at once
-    /// unless the process is in trouble that stacks cannot show.
-    fn write_stacks(&self) {
-        let size = || nix::sys::stat::fstat(self.stacks.as_fd()).map_or(0, |stat| stat.st_size);
-        let before = size();
-        crate::sys::signal_thread(self.thread.load(Ordering::Relaxed), self.stacks_signal);
-        let began = std::time::Instant::now();
-        let (mut last, mut changed) = (before, began);
-        while began.elapsed() < STACKS_LIMIT {
-            std::thread::sleep(Duration::from_millis(1));
-            let size = size();
-            if size != last {
-                (last, changed) = (size, std::time::Instant::now());
-            } else if last != before && changed.elapsed() > STACKS_QUIET {
-                return;
-            }
-        }
-    }
-
-    /// Often enough for the timeout, and at least once a second for the heartbeat.
-    fn tick_ms(&self) -> u16 {
-        match self.timeout {
-            0 => 1000,
-            nanos => (nanos / 4_000_000).clamp(50, 1000) as u16,
         }
     }
 }

@@ -110,6 +110,23 @@ impl Table {
         }
     }
 
+    /// The first ready connection for which this is so, now the caller's.
+    pub fn next_that(&self, fits: impl Fn(&Conn) -> bool) -> Option<Box<Conn>> {
+        let mut inner = self.lock();
+        let inner = &mut *inner;
+        let at = inner.ready.iter().position(|work| match work {
+            Work::Held(conn) => fits(conn),
+            Work::Token(token) => inner.entries.get(index(*token)).is_some_and(|entry| {
+                entry.generation == generation(*token)
+                    && matches!(&entry.place, Place::Waiting { conn, .. } if fits(conn))
+            }),
+        })?;
+        match inner.ready.remove(at)? {
+            Work::Held(conn) => Some(conn),
+            Work::Token(token) => inner.take(token),
+        }
+    }
+
     /// Gives a connection back to wait. Returns it at once if an event came meanwhile.
     pub fn park(&self, conn: Box<Conn>) -> Option<Box<Conn>> {
         let Some(token) = conn.token else { return Some(conn) };
@@ -145,6 +162,15 @@ impl Table {
             .map(|(index, entry)| token(index as u32, entry.generation))
             .collect();
         due.into_iter().filter_map(|token| inner.take(token)).collect()
+    }
+
+    /// Takes out one that waits, has no event, and for which this is so.
+    pub fn take_waiting(&self, fits: impl Fn(&Conn) -> bool) -> Option<Box<Conn>> {
+        let mut inner = self.lock();
+        let waits = |entry: &Entry| matches!(&entry.place, Place::Waiting { conn, queued: false } if fits(conn));
+        let at = inner.entries.iter().position(waits)?;
+        let token = token(at as u32, inner.entries[at].generation);
+        inner.take(token)
     }
 
     /// Takes out all connections that nobody has in hand: the engine ends.

@@ -3,16 +3,15 @@
 
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use pyo3::pybacked::PyBackedBytes;
 use rgunicorn_http::response::{BodyPlan, chunk_head, plan};
 use rgunicorn_http::{Error as HttpError, Event, Version};
-use rgunicorn_wire::scoreboard::Slot;
 
-use crate::engine::{Conn, InFlight, OUT_LIMIT, Read};
+use crate::engine::{Conn, Read, Seat, Vitals};
 use crate::sys::now;
 
 /// How long a client may take without a byte moving, while a thread waits for it; and how long it may be slow.
@@ -22,48 +21,60 @@ const CLIENT_RATE: u64 = 256;
 /// A waiting thread comes back this often (ms), so that its caller can run signal handlers.
 const WAIT_MS: u16 = 1000;
 
-/// What the whole worker shares with its exchanges.
+/// What a thread shares with its exchanges: how it lives, and how its worker does.
 #[derive(Debug, Clone)]
 pub struct Pulse {
-    /// This worker's slot, if it has one.
-    pub slot: Slot<'static>,
-    /// When the serving thread last did something.
-    pub progress: Arc<AtomicU64>,
-    /// It waits for events or for its client.
-    pub waits: Arc<AtomicBool>,
-    /// The head that the sentinel may replace by a 504.
-    pub in_flight: Arc<InFlight>,
-    /// The worker leaves now: nobody waits any more.
-    pub quit: Arc<AtomicBool>,
-    /// This process is a child that the app forked.
-    pub child: Arc<AtomicBool>,
+    /// The thread.
+    pub seat: Arc<Seat>,
+    /// The worker.
+    pub vitals: Arc<Vitals>,
 }
 
 impl Pulse {
+    /// A request begins.
+    pub fn begin(&self, now: u64, socket: RawFd, method: &[u8], target: &[u8]) {
+        self.vitals.slot.begin(self.seat.number, now, method, target);
+        self.vitals.served.fetch_add(1, Ordering::Relaxed);
+        self.seat.begin(now, socket);
+        self.vitals.bell.ring();
+    }
+
+    /// It is over.
+    pub fn end(&self, now: u64) {
+        self.seat.progress(now);
+        self.seat.end();
+        self.vitals.slot.end(self.seat.number, now);
+    }
+
     /// A child that the app forked came back out of the app's code: the request, its log line and what it counts are its
     /// parent's.
     pub fn leave_if_child(&self) {
-        if self.child.load(Ordering::Relaxed) {
+        if self.vitals.child.load(Ordering::Relaxed) {
             crate::sys::exit_now(0);
         }
     }
 
+    /// Whether the worker has to leave now.
+    fn quits(&self) -> bool {
+        self.vitals.quit.load(Ordering::Relaxed)
+    }
+
     /// Something moved.
     pub fn beat(&self) {
-        self.progress.store(now(), Ordering::Relaxed);
+        self.seat.progress(now());
     }
 
     /// Waits for the client, a second at most or until a signal comes; returns the nanoseconds. The descriptor's
     /// connection may be over by then, and another one have its number: then this wakes too early, or late by a second.
     fn wait_for_client(&self, fd: RawFd, flags: PollFlags) -> u64 {
         let began = now();
-        self.waits.store(true, Ordering::Relaxed);
-        self.slot.touch(0, began, true);
+        self.seat.set_waits(true);
+        self.vitals.slot.touch(self.seat.number, began, true);
         let _ = poll(&mut [PollFd::new(crate::sys::borrow(fd), flags)], PollTimeout::from(WAIT_MS));
         let ended = now();
-        self.progress.store(ended, Ordering::Relaxed);
-        self.waits.store(false, Ordering::Relaxed);
-        self.slot.touch(0, ended, false);
+        self.seat.progress(ended);
+        self.seat.set_waits(false);
+        self.vitals.slot.touch(self.seat.number, ended, false);
         ended - began
     }
 }
@@ -161,7 +172,7 @@ pub struct State {
     /// The client has broken the connection off.
     pub gone: bool,
     /// What was wrong with the request's body, if the app found out while reading it.
-    pub bad_body: Option<HttpError>,
+    pub bad_body: Option<BadBody>,
     /// Counts requests: what the app kept of an earlier one must not reach this one.
     pub turn: u64,
     /// The scratch for heads.
@@ -260,7 +271,7 @@ impl Exchange {
 
     /// Whether the worker has to leave now.
     pub fn leaves(&self) -> bool {
-        self.pulse.quit.load(Ordering::Relaxed)
+        self.pulse.quits()
     }
 
     /// Hands over the connection.
@@ -291,7 +302,7 @@ impl Exchange {
             self.pulse.beat();
         }
         state.scratch = head;
-        state.conn.as_ref().is_some_and(|conn| !state.dead && conn.out.buffered > OUT_LIMIT)
+        state.conn.as_ref().is_some_and(|conn| !state.dead && conn.out.buffered > self.pulse.vitals.response_buffer)
     }
 
     /// Prepares the whole response into `out` (head and framed body); the caller sends it.
@@ -306,7 +317,7 @@ impl Exchange {
     pub fn send_object(&self, head: &[u8], body: PyBackedBytes, length: usize) -> Option<PyBackedBytes> {
         let mut state = self.lock();
         let Some(conn) = state.conn.as_mut() else { return Some(body) };
-        match conn.send_object(head, body, length) {
+        match conn.send_object(head, body, length, self.pulse.vitals.response_buffer) {
             Ok(back) => back,
             Err(back) => {
                 state.dead = true;
@@ -373,7 +384,7 @@ impl Exchange {
     /// Appends the response's head to `out`, and settles the framing. `whole`: the length of the body, when all of it is
     /// known. Only one of this and the sentinel's 504 gets to answer.
     fn head(&self, state: &mut State, out: &mut Vec<u8>, whole: Option<u64>) {
-        if !self.pulse.in_flight.claim() {
+        if !self.pulse.seat.in_flight.claim() {
             state.dead = true;
             state.keep_alive = false;
             state.stage = Stage::Sent;
@@ -421,11 +432,11 @@ impl Exchange {
             let state = &mut *state;
             let Some(conn) = state.conn.as_mut().filter(|_| !state.dead && state.turn == turn) else { return false };
             let before = conn.out.buffered;
-            let failed = conn.flush().is_err() || self.pulse.quit.load(Ordering::Relaxed);
+            let failed = conn.flush().is_err() || self.pulse.quits();
             if conn.out.buffered < before {
                 state.writing.moved(before - conn.out.buffered);
             }
-            if failed || conn.out.buffered <= OUT_LIMIT / 2 {
+            if failed || conn.out.buffered <= self.pulse.vitals.response_buffer / 2 {
                 state.dead |= failed;
                 return false;
             }
@@ -449,7 +460,7 @@ impl Exchange {
             }
             let Some(conn) = state.conn.as_mut() else { return Ok(Piece::End) };
             let before = body.len();
-            let result = read_piece(conn, body);
+            let result = read_piece(conn, body, self.pulse.vitals.limit_request_body);
             state.reading.moved(body.len() - before);
             (self.end_body(state, result), state.conn.as_ref().map_or(-1, |conn| conn.raw_fd()))
         };
@@ -461,7 +472,7 @@ impl Exchange {
         if state.turn == turn && state.reading.spent(waited) {
             return self.end_body(&mut state, Err(BodyError::Stalled));
         }
-        if self.pulse.quit.load(Ordering::Relaxed) {
+        if self.pulse.quits() {
             return self.end_body(&mut state, Err(BodyError::Leaving));
         }
         result
@@ -475,7 +486,7 @@ impl Exchange {
                 state.body_open = false;
                 state.keep_alive = false;
                 match error {
-                    BodyError::Invalid(error) => state.bad_body = Some(error.clone()),
+                    BodyError::Bad(bad) => state.bad_body = Some(bad.clone()),
                     BodyError::Gone => state.gone = true,
                     BodyError::Stalled | BodyError::Leaving => {}
                 }
@@ -496,11 +507,39 @@ pub enum Piece {
     End,
 }
 
+/// What was found to be wrong with a request's body while the app read it.
+#[derive(Debug, Clone)]
+pub enum BadBody {
+    /// It breaks the rules of HTTP.
+    Invalid(HttpError),
+    /// It is longer than `limit_request_body`.
+    TooLarge(u64),
+}
+
+impl BadBody {
+    /// The status to answer with, and its reason phrase.
+    pub fn status(&self) -> (u16, &'static str) {
+        match self {
+            BadBody::Invalid(error) => (error.status(), error.reason()),
+            BadBody::TooLarge(_) => (413, "Content Too Large"),
+        }
+    }
+}
+
+impl std::fmt::Display for BadBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            BadBody::Invalid(error) => error.fmt(f),
+            BadBody::TooLarge(limit) => f.write_str(&super::too_large(*limit)),
+        }
+    }
+}
+
 /// Why a request's body cannot be read to its end.
 #[derive(Debug)]
 pub enum BodyError {
-    /// It breaks the rules of HTTP.
-    Invalid(HttpError),
+    /// It may not be as it is.
+    Bad(BadBody),
     /// The client closed the connection within it.
     Gone,
     /// The client sends nothing any more, or too slowly.
@@ -535,7 +574,7 @@ impl State {
     /// What the log says of a request whose body was invalid.
     pub fn bad_body_line(&self) -> Option<String> {
         let error = self.bad_body.as_ref()?;
-        let peer = self.conn.as_ref().and_then(|conn| conn.peer).map(|peer| peer.ip().to_string());
+        let peer = self.conn.as_ref().and_then(|conn| conn.client()).map(|peer| peer.ip().to_string());
         Some(format!("Invalid request from ip={}: {error}", peer.unwrap_or_default()))
     }
 
@@ -543,7 +582,7 @@ impl State {
     pub fn fail(&mut self, timed_out: bool) {
         let (code, reason) = match (&self.bad_body, timed_out) {
             (_, true) => (504, "Gateway Timeout"),
-            (Some(error), false) => (error.status(), error.reason()),
+            (Some(bad), false) => bad.status(),
             (None, false) => (500, "Internal Server Error"),
         };
         self.app.reset();
@@ -559,15 +598,21 @@ impl State {
 }
 
 /// Reads what is there of a body.
-fn read_piece(conn: &mut Conn, body: &mut Vec<u8>) -> Result<Piece, BodyError> {
+fn read_piece(conn: &mut Conn, body: &mut Vec<u8>, limit: u64) -> Result<Piece, BodyError> {
     let before = body.len();
     let mut piece = [0u8; 65536];
     loop {
         let mut at = 0;
         let event = loop {
-            let (consumed, event) = conn.decoder.advance(&conn.input[at..]).map_err(BodyError::Invalid)?;
+            let (consumed, event) =
+                conn.decoder.advance(&conn.input[at..]).map_err(|error| BodyError::Bad(BadBody::Invalid(error)))?;
             if let Event::Data(span) = event {
-                body.extend_from_slice(span.of(&conn.input[at..]));
+                let data = span.of(&conn.input[at..]);
+                conn.body_read += data.len() as u64;
+                if conn.body_read > limit {
+                    return Err(BodyError::Bad(BadBody::TooLarge(limit)));
+                }
+                body.extend_from_slice(data);
             }
             at += consumed;
             if !matches!(event, Event::Data(_)) {

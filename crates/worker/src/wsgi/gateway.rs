@@ -1,6 +1,7 @@
 //! The gateway: one request from its parsed head to what becomes of its connection.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::exceptions::{PyOSError, PyStopIteration};
 use pyo3::prelude::*;
@@ -14,6 +15,9 @@ use super::{After, FileWrapper, Input, ListenerInfo, PeerObjects, Request, Rules
 use crate::access_log::{AccessLog, Changed, EnvKey, Record};
 use crate::engine::Conn;
 use crate::sys::now;
+
+/// For clients whose request has waited too long.
+const RETRY_AFTER: &[u8] = b"Retry-After: 1\r\n";
 
 /// The gateway of one serving thread.
 pub struct Gateway {
@@ -31,12 +35,13 @@ pub struct Gateway {
     pub(super) access: Option<AccessLog>,
     pub(super) watch: Option<AccessWatch>,
     /// The access log is Python's to write: a logger class, or somebody's filter or handler.
-    pub(super) python_access: bool,
+    pub(super) python_access: Arc<AtomicBool>,
     /// The config has a `pre_request` of its own.
     pub(super) before: bool,
     /// The config has a `post_request` of its own.
     pub(super) after: bool,
-    pub(super) served: u64,
+    /// How long the last request took (ns).
+    pub took: u64,
     pub(super) out: Vec<u8>,
     /// What of the environ goes into access lines, with what was there before the app was called.
     logged: Vec<(EnvKey, Py<PyString>, Option<Py<PyAny>>)>,
@@ -62,7 +67,7 @@ pub struct Setup {
     /// What must stay as it is for that.
     pub watch: Option<AccessWatch>,
     /// See [`Gateway`].
-    pub python_access: bool,
+    pub python_access: Arc<AtomicBool>,
     /// See [`Gateway`].
     pub before: bool,
     /// See [`Gateway`].
@@ -112,7 +117,7 @@ impl Gateway {
             python_access: setup.python_access,
             before: setup.before,
             after: setup.after,
-            served: 0,
+            took: 0,
             out: Vec::new(),
         })
     }
@@ -125,18 +130,20 @@ impl Gateway {
         let pulse = &begun.pulse;
         let head = conn.decoder.head();
         let (target, method) = (head.text(head.target, request.bytes), head.text(head.method, request.bytes));
-        pulse.slot.begin(0, started, method, target);
-        pulse.progress.store(started, std::sync::atomic::Ordering::Relaxed);
-        pulse.in_flight.begin(conn.raw_fd());
+        pulse.begin(started, conn.raw_fd(), method, target);
         self.changed = Changed::default();
         let (version, is_head) = (head.version, method == b"HEAD");
         let keep_alive = request.keep_alive && head.keep_alive;
         let turn = self.exchange.begin(version, is_head, keep_alive, !request.complete);
-        self.served += 1;
         conn.served += 1;
         let mut called = Called::Failed;
         let mut slot = Some(conn);
-        Python::attach(|py| called = self.attached(py, &mut slot, request, turn, started));
+        let interrupt = &pulse.seat.interrupt;
+        Python::attach(|py| {
+            interrupt.enter(pulse.seat.in_flight.turn());
+            called = self.attached(py, &mut slot, request, turn, started);
+            interrupt.leave(py);
+        });
         let conn = slot.take().or_else(|| self.exchange.lock().conn.take());
         let Some(mut conn) = conn else {
             // Not reachable: the connection is in one of the two.
@@ -144,12 +151,17 @@ impl Gateway {
         };
         let after = self.conclude(&mut conn, called);
         let ended = now();
-        pulse.slot.end(0, ended);
-        pulse.beat();
-        if let (Some(access), false) = (&self.access, self.python_access) {
+        pulse.end(ended);
+        self.took = ended - started;
+        if let (Some(access), false) = (&self.access, self.is_python_access()) {
             self.log_access(access, &conn, request.bytes, ended - started);
         }
         (conn, after)
+    }
+
+    /// Whether access lines are Python's to write.
+    pub(super) fn is_python_access(&self) -> bool {
+        self.python_access.load(Ordering::Relaxed)
     }
 
     /// The part that needs the GIL.
@@ -161,6 +173,9 @@ impl Gateway {
         turn: u64,
         started: u64,
     ) -> Called {
+        if request.stale {
+            return self.refuse(slot, 503, "Service Unavailable", "No worker had time for the request");
+        }
         let (environ, hooked) = match self.prepare(py, slot, request, turn) {
             Ok(prepared) => prepared,
             Err(Refused::Scheme) => return self.refuse(slot, 400, "Bad Request", "Contradictory scheme headers"),
@@ -185,8 +200,10 @@ impl Gateway {
             Err(error) => (None, Err(error)),
         };
         let mut called = self.judge(py, slot, request, sent);
-        self.python_access |= self.access.is_some() && self.watch.as_ref().is_some_and(|watch| !watch.unchanged(py));
-        let response = if self.python_access || self.after {
+        if self.access.is_some() && self.watch.as_ref().is_some_and(|watch| !watch.unchanged(py)) {
+            self.python_access.store(true, Ordering::Relaxed);
+        }
+        let response = if self.is_python_access() || self.after {
             if matches!(called, Called::Whole) {
                 // The client need not wait for what hooks and loggers do.
                 py.detach(|| self.send_whole());
@@ -215,7 +232,7 @@ impl Gateway {
 
     /// Before the app is called. References are held, so that nothing new can be where something old was.
     fn note_environ(&mut self, environ: &Bound<'_, PyDict>) {
-        if !self.python_access {
+        if !self.is_python_access() {
             for (_, key, value) in &mut self.logged {
                 *value = ffi::get(environ, key).map(Bound::unbind);
             }
@@ -225,7 +242,7 @@ impl Gateway {
     /// Afterwards: the access line shows what middleware has put in (a proxy's client, a rewritten path). `all`: a hook had
     /// the request before the app.
     fn note_changes(&mut self, environ: &Bound<'_, PyDict>, all: bool) {
-        if self.python_access {
+        if self.is_python_access() {
             return;
         }
         let text =
@@ -364,10 +381,12 @@ impl Gateway {
     /// Answers with an error page of the server's own.
     fn refuse(&mut self, slot: &mut Option<Box<Conn>>, status: u16, reason: &str, message: &str) -> Called {
         if let Some(conn) = slot.as_mut()
-            && self.exchange.pulse.in_flight.claim()
+            && self.exchange.pulse.seat.in_flight.claim()
         {
             let page = rgunicorn_http::error_response(status, reason, message);
-            let _ = conn.send(&[&page]);
+            let (line, rest) = page.split_at(memchr::memchr(b'\n', &page).map_or(0, |end| end + 1));
+            let again = if status == 503 { RETRY_AFTER } else { b"" };
+            let _ = conn.send(&[line, again, rest]);
         }
         let mut state = self.exchange.lock();
         state.stage = Stage::Sent;
@@ -388,17 +407,18 @@ impl Gateway {
             Called::Done => {}
             Called::Quiet => state.keep_alive = false,
             Called::Failed => {
-                self.exchange.pulse.slot.count_error();
+                self.exchange.pulse.vitals.slot.count_error();
                 state.keep_alive = false;
                 // After the head there is nothing better to do than to break off: a client sees that the response is not whole.
                 if state.stage != Stage::Sent {
-                    let answer = self.exchange.pulse.in_flight.claim();
+                    let answer = self.exchange.pulse.seat.in_flight.claim();
                     state.fail(!answer);
                     state.stage = Stage::Sent;
                     if answer {
                         let page = match &state.bad_body {
-                            Some(error) => {
-                                rgunicorn_http::error_response(error.status(), error.reason(), &error.to_string())
+                            Some(bad) => {
+                                let (status, reason) = bad.status();
+                                rgunicorn_http::error_response(status, reason, &bad.to_string())
                             }
                             None => rgunicorn_http::error_response(500, "Internal Server Error", ""),
                         };
@@ -407,7 +427,7 @@ impl Gateway {
                 }
             }
         }
-        let timed_out = !self.exchange.pulse.in_flight.claim();
+        let timed_out = !self.exchange.pulse.seat.in_flight.claim();
         if timed_out {
             state.fail(true);
         }
@@ -434,7 +454,7 @@ impl Gateway {
         access.write(&Record {
             head,
             bytes,
-            peer: conn.peer,
+            peer: conn.client(),
             status: &state.app.status,
             fields: &state.app.fields,
             content_length: state.app.content_length,
@@ -443,11 +463,6 @@ impl Gateway {
             took,
             changed: &self.changed,
         });
-    }
-
-    /// Requests begun.
-    pub fn served(&self) -> u64 {
-        self.served
     }
 }
 

@@ -41,7 +41,7 @@ impl Snapshot {
             query: parts.query.to_vec(),
             fields: parts.head.fields.iter().map(|f| field(f.name, f.value)).collect(),
             version: parts.head.version,
-            peer: conn.peer,
+            peer: conn.client(),
             served: conn.served,
             keep_alive: parts.head.keep_alive,
             trusted: parts.trusted,
@@ -115,7 +115,7 @@ impl Gateway {
         let elapsed_us = (now() - started) / 1000;
         let (shot, status, fields, sent, sent_head) = {
             let mut state = self.exchange.lock();
-            let timed_out = self.exchange.pulse.in_flight.timed_out();
+            let timed_out = self.exchange.pulse.seat.in_flight.timed_out();
             if timed_out || (matches!(called, Called::Failed) && state.stage != Stage::Sent) {
                 state.fail(timed_out);
             }
@@ -137,7 +137,7 @@ impl Gateway {
                 }
             };
             let (status, fields) = (ffi::latin1(py, &status)?, ffi::latin1(py, &fields)?);
-            let arguments = (&hooked, environ, status, fields, sent, sent_head, elapsed_us, self.python_access);
+            let arguments = (&hooked, environ, status, fields, sent, sent_head, elapsed_us, self.is_python_access());
             let response = self.bridge.bind(py).call_method1("finish_response", arguments)?;
             PyResult::Ok((hooked, response))
         })();
@@ -157,12 +157,13 @@ impl Gateway {
 
     /// Now and then: whether somebody has changed the access log in a way that lines made here would not show.
     pub fn look_at_access_log(&mut self) {
-        if self.access.is_none() || self.python_access || self.watch.is_none() {
+        if self.access.is_none() || self.is_python_access() || self.watch.is_none() {
             return;
         }
         Python::attach(|py| {
             let plain = self.bridge.bind(py).call_method0("access_is_plain").and_then(|plain| plain.is_truthy());
-            self.python_access = !self.note(py, plain).unwrap_or(true);
+            let plain = self.note(py, plain).unwrap_or(true);
+            self.python_access.store(!plain, std::sync::atomic::Ordering::Relaxed);
         });
     }
 }

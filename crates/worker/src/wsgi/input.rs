@@ -86,7 +86,7 @@ impl Input {
 /// As Gunicorn: `OSError`, with the errno by which apps and frameworks know a client that left.
 fn raised(error: &BodyError) -> PyErr {
     match error {
-        BodyError::Invalid(error) => PyOSError::new_err(error.to_string()),
+        BodyError::Bad(bad) => PyOSError::new_err(bad.to_string()),
         BodyError::Gone => {
             PyConnectionResetError::new_err((libc::ECONNRESET, "the client closed the connection within its request"))
         }

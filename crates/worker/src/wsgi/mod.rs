@@ -104,6 +104,11 @@ pub enum After {
     Taken,
 }
 
+/// What is wrong with a body above `limit_request_body`.
+pub fn too_large(limit: u64) -> String {
+    format!("Request body is too large (limit is {limit} bytes)")
+}
+
 /// One request for the gateway.
 pub struct Request<'r> {
     /// The bytes that the head's spans refer to.
@@ -114,4 +119,6 @@ pub struct Request<'r> {
     pub complete: bool,
     /// The connection may stay open as far as the server is concerned.
     pub keep_alive: bool,
+    /// It has waited too long for a thread.
+    pub stale: bool,
 }

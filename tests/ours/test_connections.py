@@ -1,0 +1,168 @@
+"""Kept connections outlive the workers that have them: no client sees a close or a reset when a worker leaves or is stuck."""
+
+import os
+import signal
+
+import pytest
+
+from support import processes
+
+pytestmark = pytest.mark.only("ours")
+
+BOOTED = "from events import tell\ndef post_worker_init(worker): tell('booted')\n"
+CLASSES = pytest.mark.parametrize("flags", [[], ["--threads", "2"]], ids=["sync", "gthread"])
+
+
+def workers(server):
+    return sorted(pid for pid in server.family() if "worker" in processes.command_line(pid))
+
+
+def wait_for(condition):
+    assert processes.wait_until(condition), "it did not come about"
+
+
+def kept(server, count=8):
+    """Connections that have had a request each."""
+    connections = [server.connect() for _ in range(count)]
+    for connection in connections:
+        ask(connection)
+    return connections
+
+
+def ask(connection):
+    """A request on a connection that stays: who answered."""
+    response = connection.request().response()
+    assert response.status == 200 and response.persistent
+    return int(response.body)
+
+
+def close(*connections):
+    for connection in connections:
+        connection.close()
+
+
+@CLASSES
+@pytest.mark.parametrize("surge", ["1", "all"])
+def test_a_reload_closes_none(start, flags, surge):
+    server = start("--workers", "2", "--keep-alive", "60", "--reload-surge", surge, *flags, "blocking:app")
+    clients = kept(server)
+    for count in (1, 2):
+        before = workers(server)
+        server.send_signal(signal.SIGHUP)
+        server.stderr.find(r"Reloaded: generation \d+ serves", count)
+        wait_for(lambda: not set(before) & set(workers(server)))  # noqa: B023
+        assert not {ask(client) for client in clients} & set(before)
+    close(*clients)
+
+
+@CLASSES
+def test_fewer_workers_close_none(start, flags):
+    server = start("--workers", "3", "--keep-alive", "60", *flags, "blocking:app", conf=BOOTED)
+    server.events.take("booted", 3)
+    clients = kept(server, 12)
+    for left in (2, 1):
+        server.send_signal(signal.SIGTTOU)
+        wait_for(lambda: len(workers(server)) == left)  # noqa: B023
+        assert {ask(client) for client in clients} <= set(workers(server))
+    close(*clients)
+
+
+@CLASSES
+def test_renewed_workers_close_none(start, flags):
+    server = start("--workers", "2", "--max-requests", "15", "--keep-alive", "60", *flags, "blocking:app")
+    clients = kept(server, 6)
+    seen = set()
+    while len(seen) < 8:
+        seen |= {ask(client) for client in clients}
+    close(*clients)
+
+
+@CLASSES
+def test_clients_of_a_stuck_worker_are_served(start, flags):
+    server = start("--workers", "2", "--keep-alive", "60", *flags, "blocking:app", conf=BOOTED)
+    server.events.take("booted", 2)
+    clients = kept(server)
+    # All threads of one worker; of the other one there is one left at least.
+    stuck, pids = [], []
+    while not pids or pids.count(pids[-1]) < (2 if flags else 1):
+        stuck.append(server.connect().request(target="/block"))
+        pids.append(server.events.until("in")[1])
+    for _ in range(3):
+        for client in clients:
+            assert ask(client) != pids[-1]
+    server.events.release(len(stuck))
+    assert [int(connection.response().body) for connection in stuck] == pids
+    close(*stuck, *clients)
+
+
+def test_a_stuck_worker_that_has_to_leave_keeps_nobody(start):
+    """Its clients go to the next generation while it is still in its last request."""
+    server = start("--keep-alive", "60", "blocking:app")
+    clients = kept(server)
+    last = server.connect().request(target="/block")
+    old = server.events.until("in")[1]
+    server.send_signal(signal.SIGHUP)
+    server.stderr.find(r"Reloaded: generation \d+ serves")
+    assert old not in {ask(client) for client in clients}
+    assert processes.alive(old)
+    server.events.release()
+    assert int(last.response().body) == old
+    assert processes.wait_gone(old)
+    assert ask(last) != old
+    close(last, *clients)
+
+
+def test_a_stuck_worker_opens_its_logs_again(start, launcher):
+    """The line of the request that it is in goes to the new file."""
+    server = start("--access-logfile", "access.log", "blocking:app")
+    connection = server.connect().request(target="/block")
+    pid = server.events.until("in")[1]
+    log = launcher.directory / "access.log"
+    log.rename(launcher.directory / "old.log")
+    server.send_signal(signal.SIGUSR1)
+    wait_for(lambda: log.exists() and str(log) in open_files(pid))
+    server.events.release()
+    assert connection.response().status == 200
+    connection.close()
+    wait_for(lambda: "GET /block" in log.read_text())
+    assert (launcher.directory / "old.log").read_text() == ""
+
+
+def test_a_killed_worker_loses_only_its_own(start):
+    server = start("--workers", "3", "--keep-alive", "60", "blocking:app", conf=BOOTED, allowed=["was killed", "SIGKILL"])
+    server.events.take("booted", 3)
+    clients = kept(server, 12)
+    for _ in range(3):
+        owners = {client: ask(client) for client in clients}
+        victim = owners[clients[0]]
+        os.kill(victim, signal.SIGKILL)
+        wait_for(lambda: victim not in workers(server))  # noqa: B023
+        lost = [client for client in clients if owners[client] == victim]
+        for client in clients:
+            if client not in lost:
+                ask(client)
+        close(*lost)
+        clients = [client for client in clients if client not in lost] + kept(server, len(lost))
+    close(*clients)
+
+
+def test_the_stop_waits_for_no_idle_client(start):
+    server = start("--threads", "2", "--keep-alive", "3600", "blocking:app")
+    clients = kept(server)
+    held = server.connect().request(target="/block")
+    server.events.until("in")
+    server.send_signal(signal.SIGTERM)
+    server.events.release()
+    assert held.response().status == 200
+    assert server.wait() == 0
+    close(held, *clients)
+
+
+def open_files(pid):
+    found = []
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            found.append(os.readlink(f"/proc/{pid}/fd/{name}"))
+        except FileNotFoundError:
+            continue
+    return found
