@@ -11,6 +11,7 @@ use crate::forkserver;
 use crate::sys::clock::now;
 use crate::sys::link::{Received, discard, receive};
 use crate::sys::{Pid, Signal, Status, cgroup, process};
+use crate::systemd::Watchdog;
 use crate::upgrade;
 use rgunicorn_logs::Level;
 use rgunicorn_wire::{Report, WorkerSays};
@@ -69,11 +70,15 @@ impl Arbiter {
     /// The next event. Idle, the arbiter sleeps in here until something happens.
     pub(super) fn wait(&mut self) -> Event {
         loop {
+            self.feed_watchdog();
             if let Some(event) = self.events.pop_front() {
                 return event;
             }
             self.look_at_control();
-            let due = [self.core.deadline(), self.desk.deadline()].into_iter().flatten().min();
+            let due = [self.core.deadline(), self.desk.deadline(), self.watchdog.as_ref().map(Watchdog::deadline)]
+                .into_iter()
+                .flatten()
+                .min();
             let limit = due.map(|due| due.saturating_sub(now()));
             let ready = match self.poller.wait(limit) {
                 Ok(ready) => ready,
@@ -87,6 +92,12 @@ impl Arbiter {
             if self.events.is_empty() && self.core.deadline().is_some_and(|due| due <= now()) {
                 return Event::Due;
             }
+        }
+    }
+
+    fn feed_watchdog(&mut self) {
+        if self.watchdog.as_mut().is_some_and(|watchdog| watchdog.is_due(now())) {
+            self.tell_systemd("WATCHDOG=1");
         }
     }
 
