@@ -3,11 +3,13 @@
 step() { printf '\n==> %s\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
-# A C toolchain to link with, and a CPython with venv. As root on Debian what is missing is installed.
+# A C toolchain to link with, a CPython with venv, and logrotate. As root on Debian what is missing is installed.
 need_tools() {
     local missing=()
     command -v cargo >/dev/null || die "cargo is missing: install Rust 1.90 or later (https://rustup.rs)"
     command -v cc >/dev/null || missing+=(gcc libc6-dev)
+    # The file in conf/ is tested with the program that reads it.
+    PATH=$PATH:/usr/sbin command -v logrotate >/dev/null || missing+=(logrotate)
     python=$(find_python) || missing+=(python3 python3-venv)
     [ ${#missing[@]} -eq 0 ] && return
     if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then

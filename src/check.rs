@@ -61,7 +61,7 @@ impl Conversation {
             "" => interpreter,
             name => format!("{interpreter}, which was to read {name},"),
         };
-        forkserver.say(&Order::Load(forkserver::load(invocation, source, 1)), &[]).map_err(stop)?;
+        forkserver.say(&Order::Load(forkserver::load(invocation, source, 1, false)), &[]).map_err(stop)?;
         Ok(Conversation { forkserver, poller, doing })
     }
 

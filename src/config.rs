@@ -14,6 +14,7 @@ use crate::arbiter::event::Plan;
 use crate::control::Place;
 use crate::logging::Target;
 use crate::settings::{Bind, Error, Origin, Settings};
+use crate::watch;
 
 /// How sockets are opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +56,8 @@ pub struct Config {
     pub level: Level,
     /// File descriptors 1 and 2 go to the error log.
     pub capture_output: bool,
+    /// Start anew when files change.
+    pub reload: Option<watch::Wish>,
     /// Threads of a worker that serve.
     pub threads: u32,
     /// What the core needs.
@@ -124,6 +127,7 @@ impl Config {
             access_log: log_target(&settings, "accesslog", &chdir),
             level: Level::from_setting(settings.text("loglevel").unwrap_or("info")),
             capture_output: settings.bool("capture_output"),
+            reload: reload(&settings),
             threads: settings.int("threads").clamp(1, MAX_THREADS) as u32,
             plan,
             chdir,
@@ -150,6 +154,29 @@ impl Config {
         (config.plan.daemon, config.plan.seed) = (daemon, seed);
         Ok(config)
     }
+}
+
+fn reload(settings: &Settings) -> Option<watch::Wish> {
+    if !settings.bool("reload") {
+        return None;
+    }
+    let mut wish = watch::Wish {
+        engine: match settings.text("reload_engine") {
+            Some("poll") => watch::Engine::Poll,
+            _ => watch::Engine::Inotify,
+        },
+        files: Vec::new(),
+        patterns: Vec::new(),
+    };
+    let PyValue::List(entries) = settings.get("reload_extra_files") else { return Some(wish) };
+    for entry in entries {
+        let PyValue::Str(name) = entry else { continue };
+        match name.contains(['*', '?', '[']) {
+            true => wish.patterns.push(name.clone()),
+            false => wish.files.push(name.into()),
+        }
+    }
+    Some(wish)
 }
 
 fn owner(settings: &Settings) -> Option<(u32, u32)> {

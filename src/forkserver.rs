@@ -108,7 +108,7 @@ impl Forkserver {
 }
 
 /// What a forkserver of this generation is to read.
-pub fn load(invocation: &Invocation, source: ConfigSource, generation: u32) -> Load {
+pub fn load(invocation: &Invocation, source: ConfigSource, generation: u32, watch: bool) -> Load {
     let config = match source {
         ConfigSource::Python(config) => Some(config),
         ConfigSource::None | ConfigSource::Toml { .. } => None,
@@ -123,6 +123,7 @@ pub fn load(invocation: &Invocation, source: ConfigSource, generation: u32) -> L
         argv,
         config,
         chdir: invocation.environment().start_dir.display().to_string(),
+        watch,
         names: table::all().filter(|setting| setting.in_python_file()).map(|setting| setting.name.to_owned()).collect(),
     }
 }

@@ -19,6 +19,7 @@ pub mod settings;
 pub mod sys;
 mod systemd;
 mod upgrade;
+mod watch;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -86,6 +87,11 @@ fn start(arguments: Vec<OsString>) -> Result<Exit, Refused> {
         // They are for us, not for what we start.
         title::unset(&["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"]);
     }
+    let watchdog = systemd::watchdog(process::own_pid().0, |name| std::env::var(name).ok());
+    if watchdog.is_some() {
+        // The watchdog is for the arbiter alone: nothing else is to feed it.
+        title::unset(&systemd::WATCHDOG);
+    }
     let inheritance = Inheritance::take().map_err(refuse)?;
     let inherited = match (&passed, &inheritance) {
         (Some(count), _) => Inherited::Systemd(*count),
@@ -93,7 +99,8 @@ fn start(arguments: Vec<OsString>) -> Result<Exit, Refused> {
         (None, None) => Inherited::Nothing,
     };
     title::make_room();
-    let mut start = Start { invocation, home, directory, inherited, inheritance, herald: None, detached: false };
+    let mut start =
+        Start { invocation, home, directory, inherited, inheritance, watchdog, herald: None, detached: false };
     let daemon = early.as_ref().map_or(start.invocation.says("daemon"), |settings| settings.bool("daemon"));
     if daemon && start.inheritance.is_some() {
         // As the one that started us.

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
 
 /// Sends a state to `$NOTIFY_SOCKET` (sd_notify(3)), if there is one.
 pub fn notify(state: &str) {
@@ -16,9 +17,49 @@ pub fn notify(state: &str) {
     });
 }
 
-/// A reload begins (sd_notify(3): `Type=notify-reload` wants the time with it).
-pub fn reloading() {
-    notify(&format!("RELOADING=1\nMONOTONIC_USEC={}\nSTATUS=reloading", crate::sys::clock::now().as_micros()));
+/// A reload begins (sd_notify(3): `Type=notify-reload` wants the time with it, by CLOCK_MONOTONIC).
+pub fn reloading(now: Duration) -> String {
+    format!("RELOADING=1\nMONOTONIC_USEC={}\nSTATUS=reloading", now.as_micros())
+}
+
+/// Tells systemd again and again that the arbiter's loop runs (`WatchdogSec=`).
+#[derive(Debug)]
+pub struct Watchdog {
+    pause: Duration,
+    next: Duration,
+}
+
+impl Watchdog {
+    /// Twice as often as systemd wants to hear of us.
+    pub fn new(period: Duration, now: Duration) -> Watchdog {
+        let pause = period / 2;
+        Watchdog { pause, next: now + pause }
+    }
+
+    /// When it is to be told next.
+    pub fn deadline(&self) -> Duration {
+        self.next
+    }
+
+    /// Whether it is to be told now.
+    pub fn is_due(&mut self, now: Duration) -> bool {
+        let due = self.next <= now;
+        if due {
+            self.next = now + self.pause;
+        }
+        due
+    }
+}
+
+/// The variables by which systemd asks for that (sd_watchdog_enabled(3)).
+pub const WATCHDOG: [&str; 2] = ["WATCHDOG_USEC", "WATCHDOG_PID"];
+
+/// How often it wants to hear of the process with this pid at least.
+pub fn watchdog(own_pid: i32, variable: impl Fn(&str) -> Option<String>) -> Option<Duration> {
+    let [period, pid] = WATCHDOG.map(variable);
+    let period: u64 = period?.trim().parse().ok().filter(|period| *period > 0)?;
+    let is_ours = pid.is_none_or(|pid| pid.trim().parse() == Ok(own_pid));
+    is_ours.then(|| Duration::from_micros(period))
 }
 
 fn address(name: OsString) -> Option<SocketAddr> {
@@ -54,5 +95,27 @@ mod tests {
         assert_eq!(with("7", "0"), None);
         assert_eq!(with("x", "1"), None);
         assert_eq!(passed_sockets(7, |_| None), None);
+    }
+
+    #[test]
+    fn the_watchdog_is_fed_twice_in_its_period_by_whom_it_watches() {
+        let with = |pid: Option<&'static str>, period: &'static str| {
+            watchdog(7, |name| match name {
+                "WATCHDOG_PID" => pid.map(Into::into),
+                "WATCHDOG_USEC" => Some(period.into()),
+                _ => None,
+            })
+        };
+        let second = Duration::from_secs(1);
+        assert_eq!(with(Some("7"), "1000000"), Some(second));
+        assert_eq!(with(None, "1000000"), Some(second));
+        for (pid, period) in [(Some("8"), "1000000"), (Some("x"), "1000000"), (None, "0"), (None, "-1"), (None, "x")] {
+            assert_eq!(with(pid, period), None, "{pid:?} {period}");
+        }
+        let mut dog = Watchdog::new(second, second);
+        assert_eq!(dog.deadline(), second * 3 / 2);
+        assert!(!dog.is_due(second));
+        assert!(dog.is_due(second * 2));
+        assert_eq!(dog.deadline(), second * 5 / 2);
     }
 }

@@ -11,10 +11,12 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::listen::Listener;
 use crate::settings::{Bind, Invocation};
 use crate::sys::{Pid, files, process, title};
+use crate::systemd;
 
 /// The old arbiter's pid.
 const OLD_PID: &str = "GUNICORN_PID";
@@ -54,14 +56,20 @@ impl Inheritance {
         let bind = |at: usize| binds.get(at).and_then(|text| Bind::parse(text, 0).ok().filter(|_| !text.is_empty()));
         let sockets = fds.into_iter().enumerate().map(|(at, fd)| (fd, bind(at))).collect();
         let link = link.first().and_then(|number| files::adopt(*number)).map(UnixStream::from);
+        let link = link.filter(|link| link.set_nonblocking(true).is_ok());
         Ok(Some(Inheritance { old: Pid(old), sockets, link }))
     }
 
     /// Tells the old arbiter that the first worker is ready.
     pub fn tell_ready(&mut self) {
-        if let Some(mut link) = self.link.take() {
+        if let Some(link) = &mut self.link {
             let _ = link.write_all(b"R");
         }
+    }
+
+    /// Whether the old arbiter has said that this one is the service from now on: by closing the link.
+    pub fn is_handed_over(&mut self) -> bool {
+        self.link.as_mut().is_none_or(|link| matches!(link.read(&mut [0]), Ok(0)))
     }
 }
 
@@ -88,6 +96,7 @@ impl Heir {
         invocation: &Invocation,
         environment: impl IntoIterator<Item = (String, Option<String>)>,
         listeners: &[Rc<Listener>],
+        watchdog: Option<Duration>,
     ) -> Result<(Pid, Heir), String> {
         let failed = |what: &str| {
             let what = what.to_owned();
@@ -115,6 +124,10 @@ impl Heir {
         command.env(OLD_PID, process::own_pid().to_string()).env(SOCKETS, numbers.join(","));
         command.env(BINDS, serde_json::to_string(&binds).unwrap_or_default());
         command.env(LINK, theirs.as_raw_fd().to_string());
+        if let Some(period) = watchdog {
+            // Without a pid: it is about to be the new one's.
+            command.env(systemd::WATCHDOG[0], period.as_micros().to_string());
+        }
         let shown = program.clone();
         let pid = process::spawn_heir(command, &passed).map_err(failed(&format!("can't run '{shown}'")))?;
         Ok((pid, Heir { link: ours }))

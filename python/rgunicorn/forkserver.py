@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
-from . import _rgunicorn, config_file, values
+from . import _rgunicorn, config_file, reloading, values
 
 _STARTED_BY = "rgunicorn: forkserver"
 
@@ -92,6 +92,8 @@ class Forkserver:
         self.threads_named = False
         self.kept_log_fds: list[int] = []
         self.started = Started()
+        #: The arbiter wants to know what is loaded.
+        self.watched = False
 
     def serve(self) -> None:
         """Takes orders until told to leave, or the link ends."""
@@ -119,6 +121,7 @@ class Forkserver:
         start = os.getcwd()
         sys.argv[:] = order["argv"]
         self.names = order["names"]
+        self.watched = order["watch"]
         enter(order["chdir"])
         told: dict[str, Any] = {}
         source = order.get("config")
@@ -129,8 +132,10 @@ class Forkserver:
             try:
                 self.live, told = config_file.read(source["source"], name, self.names)
             except config_file.ConfigFailed as error:
+                self._report_files(error=error)
                 self._send_failed("config", str(error), error.traceback, error.exit_code)
                 return
+        self._report_files()
         self.channel.send({"type": "loaded", "settings": told})
         # While the arbiter merges and validates.
         _import_all()
@@ -145,6 +150,7 @@ class Forkserver:
         _close(fds)
         logs.targets.open(error_fd, access_fd)
         cfg, app = self._configure(order)
+        self.watched = cfg.reload
         _rgunicorn.set_title(f"{_STARTED_BY} [{cfg.proc_name}]")
         for path in (cfg.pythonpath or "").split(","):
             path = os.path.abspath(path) if path else ""
@@ -168,7 +174,7 @@ class Forkserver:
             self._hook("nworkers_changed", setattr, server, "num_workers", number)
         self._try("configure", lambda: os.environ.update(cfg.env))
         if cfg.preload_app:
-            self._try("preload", app.wsgi)
+            self._try("preload", (lambda: reloading.load(app, server.log)) if cfg.reload else app.wsgi)
         server.pid = order["arbiter_pid"]
         self.server = server
         if first and not replacement:
@@ -176,6 +182,7 @@ class Forkserver:
                 self._hook("on_starting", cfg.on_starting, server)
         elif not replacement:
             self._hook("on_reload", cfg.on_reload, server)
+        self._report_files(app)
         self.channel.send({"type": "started", "changed": cfg.take_changes()})
 
     def on_check(self, order: dict[str, Any], fds: list[int]) -> None:
@@ -375,8 +382,13 @@ class Forkserver:
             _flush()
             os._exit(0)
 
+    def _report_files(self, app: Any = None, error: BaseException | None = None) -> None:
+        if self.watched:
+            reloading.report(self.channel, app, error)
+
     def _report_failure(self, failed: Failed) -> None:
         self._leave_if_child()
+        self._report_files(error=failed)
         self._send_failed(failed.stage, str(failed), failed.traceback, failed.exit_code)
 
     def _send_failed(self, stage: str, message: str, text: str, exit_code: int) -> None:

@@ -11,7 +11,7 @@ import time
 from functools import partial
 from typing import Any, NamedTuple
 
-from . import _rgunicorn, privileges
+from . import _rgunicorn, privileges, reloading
 from .bridge import Bridge
 from .logs import access_is_plain, targets
 
@@ -86,7 +86,7 @@ class Worker:
         self.log = log
         self.booted = False
         self.aborted = False
-        self.reloader = None
+        self.reloader: Any = None
         self.max_requests = sys.maxsize
         if cfg.max_requests > 0:
             self.max_requests = cfg.max_requests + _jitter(cfg.max_requests_jitter)
@@ -136,7 +136,13 @@ class Worker:
         self.init_signals()
         assert self._place is not None
         signal.pthread_sigmask(signal.SIG_SETMASK, self._place.mask)
+        if self.cfg.reload:
+            self.log.warning("Reloader is on. Use in development only!")
+            self.reloader = reloading.Reporter(self.app, self._place.link.files)
         self.load_wsgi()
+        if self.reloader is not None:
+            self.reloader.first()
+            self.reloader.start()
         self.cfg.post_worker_init(self)
         self.booted = True
         self._place.link.ready()
@@ -147,7 +153,7 @@ class Worker:
 
     def load_wsgi(self) -> None:
         """Loads the app."""
-        self.wsgi = self.app.wsgi()
+        self.wsgi = reloading.load(self.app, self.log) if self.cfg.reload else self.app.wsgi()
 
     def init_signals(self) -> None:
         """Sets the signal handlers."""

@@ -118,6 +118,8 @@ impl Core {
             (_, Report::ForkFailed { age, why }) => self.fork_failed(age, &why, now),
             // The worker's own hello is what counts.
             (_, Report::Forked { .. }) => {}
+            // Taken out on the way here.
+            (_, Report::Files { .. }) => {}
             (
                 stage,
                 report @ (Report::Loaded { .. }

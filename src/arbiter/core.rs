@@ -179,6 +179,7 @@ impl Core {
             Event::Unlinked { generation } => self.forkserver_unlinked(generation),
             Event::Settled { generation, plan } => self.on_settled(generation, plan),
             Event::Reload => self.reload(now),
+            Event::FileChanged(name) => self.file_changed(&name, now),
             Event::Wished { ticket, wish } => self.on_wish(ticket, wish, now),
             Event::UpgradeStarted { pid } => self.upgrade_started(pid),
             Event::UpgradeFailed(why) => self.upgrade_failed(&why),

@@ -112,6 +112,7 @@ impl Arbiter {
         match self.make_estate(generation, config) {
             Ok(estate) => {
                 self.estates.insert(generation, estate);
+                self.watch_generation(generation);
                 self.events.push_back(Event::Settled { generation, plan });
             }
             Err(message) => self.fail(generation, format!("Error: {message}"), Exit::Failure),
@@ -339,6 +340,7 @@ impl Arbiter {
             // There is no way back: what could be done is done, and the rest is for the operator.
             self.log.write(Level::Error, &format!("reload: {message}"));
         }
+        self.watch_only(generation);
         self.use_control();
         let new = self.estates.get(&generation).map(|estate| estate.listeners.clone()).unwrap_or_default();
         let removed = self.estates.get(&old).map(|estate| estate.listeners.clone()).unwrap_or_default();
@@ -355,6 +357,7 @@ impl Arbiter {
 
     /// A generation does not come up: closes what it has opened, and nobody else uses.
     pub(super) fn abandon(&mut self, generation: u32) {
+        self.watch_no_more_than_wanted();
         let Some(estate) = self.estates.remove(&generation) else { return };
         let opened = estate.opening.as_ref().map(|opening| opening.listeners().to_vec()).unwrap_or_default();
         self.close_unused(estate.listeners.into_iter().chain(opened).collect());

@@ -63,6 +63,8 @@ pub enum Event {
     },
     /// A reload is asked for, by other means than a signal.
     Reload,
+    /// A file that is watched has changed.
+    FileChanged(String),
     /// The control socket has a wish.
     Wished {
         /// What its answer goes by.

@@ -69,7 +69,8 @@ impl Core {
                 }
             }
             WorkerSays::Silent { for_ms } => self.worker_silent(age, &format!("silent for {for_ms} ms"), now),
-            WorkerSays::StopAsked | WorkerSays::Bye => {}
+            // Files were taken out on the way here.
+            WorkerSays::StopAsked | WorkerSays::Bye | WorkerSays::Files { .. } => {}
         }
     }
 

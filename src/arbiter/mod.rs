@@ -22,6 +22,7 @@ mod stop;
 mod tests;
 mod upgrade;
 mod wait;
+mod watch;
 mod wish;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -42,6 +43,7 @@ use crate::sys::daemon::Herald;
 use crate::sys::poll::Poller;
 use crate::sys::signals::Signals;
 use crate::sys::{Pid, cgroup, process, title};
+use crate::systemd::Watchdog;
 use crate::upgrade::{Heir, Inheritance};
 
 pub use keep::SLOTS;
@@ -53,6 +55,7 @@ use estate::Estate;
 use event::{Action, Event};
 use upgrade::Origin;
 use wait::{Death, WorkerLink};
+use watch::Watch;
 
 /// What an arbiter is started with.
 #[derive(Debug)]
@@ -67,6 +70,8 @@ pub struct Start {
     pub inherited: Inherited,
     /// The arbiter that this one is to take over from.
     pub inheritance: Option<Inheritance>,
+    /// How often systemd wants to hear of it.
+    pub watchdog: Option<Duration>,
     /// In the background: who waits for the start to be done.
     pub herald: Option<Herald>,
     /// This process is the daemon already.
@@ -82,6 +87,7 @@ impl Start {
             directory: self.directory.clone(),
             inherited: self.inherited.clone(),
             inheritance: None,
+            watchdog: self.watchdog,
             herald: None,
             detached: self.detached,
         }
@@ -130,6 +136,9 @@ pub struct Arbiter {
     /// A pidfd of the arbiter that this one is to take over from.
     predecessor: Option<OwnedFd>,
     pidfile: Option<Pidfile>,
+    watchdog: Option<Watchdog>,
+    /// Of `reload`.
+    watch: Watch,
     desk: Desk,
     started: Duration,
     log: Log,
@@ -146,6 +155,7 @@ impl Arbiter {
         let poller = Poller::new()?;
         poller.watch(&signals, wait::SIGNALS)?;
         let old = start.inheritance.as_ref().map(|inheritance| inheritance.old);
+        let watchdog = start.watchdog.map(|period| Watchdog::new(period, now()));
         let (core, first) = Core::new(Origin { old, is_init: process::own_pid().0 == 1 }, now());
         let mut arbiter = Arbiter {
             start,
@@ -164,6 +174,8 @@ impl Arbiter {
             oom_kills: cgroup::oom_kills(),
             predecessor: None,
             pidfile: None,
+            watchdog,
+            watch: Watch::default(),
             desk: Desk::default(),
             started: now(),
             log: Log::default(),

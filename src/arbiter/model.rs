@@ -423,7 +423,7 @@ impl World {
     fn happens(&mut self) {
         let processes: Vec<Pid> = self.alive.keys().copied().collect();
         let known: Vec<u64> = self.core.fleet.iter().filter(|worker| worker.pid.is_some()).map(|w| w.age).collect();
-        match self.random.below(12) {
+        match self.random.below(13) {
             0..4 => {
                 let often =
                     [Signal::Hup, Signal::Hup, Signal::Ttin, Signal::Ttou, Signal::Usr1, Signal::Usr2, Signal::Winch];
@@ -466,6 +466,7 @@ impl World {
                     self.eyes.fat.borrow_mut().insert(pid);
                 }
             }
+            11 => self.on(Event::FileChanged("/srv/app.py".into()), 0),
             _ => self.on(Event::Exited { pid: Pid(1_000_000), status: Status::Exited(1) }, 0),
         }
     }

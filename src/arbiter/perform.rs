@@ -16,7 +16,7 @@ use crate::sys::clock::{nanos, now};
 use crate::sys::process::{self, Kill};
 use crate::sys::{Pid, files, link, memory};
 use crate::systemd;
-use crate::upgrade::Heir;
+use crate::upgrade::{Heir, Inheritance};
 
 /// More of a worker's stacks than this says nothing more.
 const MAX_STACKS: usize = 256 * 1024;
@@ -53,10 +53,10 @@ impl Arbiter {
             }
             Action::Commit { generation } => self.commit(generation),
             Action::Abandon { generation } => self.abandon(generation),
-            Action::AnnounceReload => systemd::reloading(),
+            Action::AnnounceReload => self.tell_systemd(&systemd::reloading(now())),
             Action::ReloadEnded { failure } => {
                 let status = failure.map_or("rgunicorn serves".into(), |why| format!("reload failed: {why}"));
-                systemd::notify(&format!("READY=1\nSTATUS={}", status.lines().next().unwrap_or_default()));
+                self.tell_systemd(&format!("READY=1\nSTATUS={}", status.lines().next().unwrap_or_default()));
             }
             Action::Answer { ticket, answer } => self.answer(ticket, answer),
             Action::Retire { age, pid, drain, heirs } => self.retire(age, pid, drain, heirs),
@@ -74,7 +74,7 @@ impl Arbiter {
             Action::Upgrade { environment } => self.start_heir(environment),
             Action::UpgradeOver => self.all_listeners().iter().for_each(|listener| listener.share(false)),
             Action::Promote { ready } => self.promote(ready),
-            Action::HandOver { pid } => systemd::notify(&format!("MAINPID={}\nSTATUS=upgraded", pid.0)),
+            Action::HandOver { pid } => self.hand_over(pid),
             Action::ReopenLogs => self.reopen_logs(),
             Action::Drain => {
                 let bytes = rgunicorn_wire::encode(&ArbiterSays::Drain);
@@ -93,7 +93,7 @@ impl Arbiter {
                     herald.tell(Exit::Done.code(), "");
                 }
             }
-            Action::AnnounceStop => systemd::notify("STOPPING=1"),
+            Action::AnnounceStop => self.tell_systemd("STOPPING=1\nSTATUS=stopping"),
             Action::Log(level, text) => self.log.write(level, &text),
             Action::Complain(text) => self.complain(&text),
             Action::RemovePidfile => {
@@ -107,6 +107,7 @@ impl Arbiter {
     }
 
     fn start_forkserver(&mut self, generation: u32) {
+        self.generation_begins(generation);
         let started = Forkserver::start(&self.start.home, &self.start.directory).and_then(|forkserver| {
             self.poller
                 .watch(&forkserver, forkserver_token(generation))
@@ -124,7 +125,7 @@ impl Arbiter {
                         if let Some(name) = Some(source.name()).filter(|name| !name.is_empty()) {
                             self.events.push_back(Event::Reads { generation, name: name.to_owned() });
                         }
-                        let load = forkserver::load(&self.start.invocation, source, generation);
+                        let load = forkserver::load(&self.start.invocation, source, generation, self.is_watching());
                         self.tell(generation, &Order::Load(load), &[]);
                     }
                     // It was there when we started.
@@ -152,7 +153,7 @@ impl Arbiter {
 
     fn start_heir(&mut self, environment: Environment) {
         let listeners = self.current().map(|estate| estate.listeners.clone()).unwrap_or_default();
-        let event = match Heir::start(&self.start.invocation, environment, &listeners) {
+        let event = match Heir::start(&self.start.invocation, environment, &listeners, self.start.watchdog) {
             Ok((pid, heir)) => {
                 listeners.iter().for_each(|listener| listener.share(true));
                 // Should it not be watched, it is only not heard of when it is ready.
@@ -173,6 +174,25 @@ impl Arbiter {
             Ok(fd) => self.predecessor = Some(fd),
             // It is gone already.
             Err(_) => self.events.push_back(Event::Promoted),
+        }
+    }
+
+    /// Only the process that systemd takes for the service has something to say: one that was started to take over is that
+    /// once the old one says so.
+    pub(super) fn tell_systemd(&mut self, state: &str) {
+        if self.start.inheritance.as_mut().is_none_or(Inheritance::is_handed_over) {
+            systemd::notify(state);
+        }
+    }
+
+    fn hand_over(&mut self, pid: Pid) {
+        if self.watchdog.take().is_some() {
+            // The last time: the new one has a whole period to begin.
+            systemd::notify("WATCHDOG=1");
+        }
+        systemd::notify(&format!("MAINPID={}\nSTATUS=upgraded", pid.0));
+        if let Some(heir) = self.heir.take() {
+            self.poller.forget(&heir);
         }
     }
 

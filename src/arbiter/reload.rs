@@ -32,6 +32,20 @@ impl Core {
         }
     }
 
+    /// With `reload`: a file of the app's, or one that it was told to look at.
+    pub(super) fn file_changed(&mut self, name: &str, now: Duration) {
+        match self.phase {
+            Phase::Booting | Phase::Running if self.drain_until.is_none() => {}
+            _ => return,
+        }
+        self.log(Level::Info, format!("Reloading: {name} modified"));
+        match self.phase {
+            Phase::Running => self.reload(now),
+            // Remembered: it may just have been read.
+            _ => self.reload_asked = true,
+        }
+    }
+
     fn start_reload(&mut self) {
         self.reload_asked = false;
         self.candidate = Some(self.start_generation(Purpose::Reload));

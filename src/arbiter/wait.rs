@@ -11,12 +11,16 @@ use crate::forkserver;
 use crate::sys::clock::now;
 use crate::sys::link::{Received, discard, receive};
 use crate::sys::{Pid, Signal, Status, cgroup, process};
+use crate::systemd::Watchdog;
 use crate::upgrade;
 use rgunicorn_logs::Level;
+use rgunicorn_wire::{Report, WorkerSays};
 
 /// The tokens of the arbiter before this one and the one after it.
 pub const PREDECESSOR: u64 = 1;
 pub const HEIR: u64 = 2;
+/// The token of the thread that watches files.
+pub const WATCHER: u64 = 16;
 /// The token of the signals; a generation's forkserver and a worker's link have their numbers behind these bits.
 pub const SIGNALS: u64 = 0;
 /// The control socket; its clients have their numbers behind it.
@@ -66,11 +70,15 @@ impl Arbiter {
     /// The next event. Idle, the arbiter sleeps in here until something happens.
     pub(super) fn wait(&mut self) -> Event {
         loop {
+            self.feed_watchdog();
             if let Some(event) = self.events.pop_front() {
                 return event;
             }
             self.look_at_control();
-            let due = [self.core.deadline(), self.desk.deadline()].into_iter().flatten().min();
+            let due = [self.core.deadline(), self.desk.deadline(), self.watchdog.as_ref().map(Watchdog::deadline)]
+                .into_iter()
+                .flatten()
+                .min();
             let limit = due.map(|due| due.saturating_sub(now()));
             let ready = match self.poller.wait(limit) {
                 Ok(ready) => ready,
@@ -84,6 +92,12 @@ impl Arbiter {
             if self.events.is_empty() && self.core.deadline().is_some_and(|due| due <= now()) {
                 return Event::Due;
             }
+        }
+    }
+
+    fn feed_watchdog(&mut self) {
+        if self.watchdog.as_mut().is_some_and(|watchdog| watchdog.is_due(now())) {
+            self.tell_systemd("WATCHDOG=1");
         }
     }
 
@@ -104,6 +118,9 @@ impl Arbiter {
         }
         if ready.contains(&HEIR) {
             self.hear_heir();
+        }
+        if ready.contains(&WATCHER) {
+            self.hear_watcher();
         }
         for token in ready.iter().filter(|token| (CONTROL..FORKSERVER).contains(*token)) {
             self.hear_control(*token);
@@ -151,6 +168,10 @@ impl Arbiter {
                 Received::Packet(packet) => {
                     discard(packet.fds);
                     match rgunicorn_wire::decode(&packet.bytes) {
+                        Ok(WorkerSays::Files { files }) => {
+                            self.watch.loaded(self.current, worker.place.0, files);
+                            continue;
+                        }
                         Ok(message) => FromWorker::Said(message, packet.sender),
                         // An app can write anything there. What we cannot read, we do not heed.
                         Err(_) => continue,
@@ -190,6 +211,10 @@ impl Arbiter {
         for _ in 0..AT_ONCE {
             let event = match forkserver.hear() {
                 forkserver::Heard::Nothing => return,
+                forkserver::Heard::Report(Report::Files { files }) => {
+                    self.watch.loaded(self.current, generation, files);
+                    continue;
+                }
                 forkserver::Heard::Report(report) => Event::Reported { generation, report },
                 forkserver::Heard::Closed => {
                     self.poller.forget(&*forkserver);

@@ -258,6 +258,7 @@ class Arbiter:
             "config": None if config is None else {"source": source, "name": config},
             "chdir": str(self.directory),
             "names": NAMES,
+            "watch": False,
         }
         self.link.send(order)
         return self.link.receive()

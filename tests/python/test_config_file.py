@@ -164,7 +164,7 @@ def test_files_that_fail(start, text, message, trace, code):
 def test_missing_file_and_module(start):
     arbiter = start()
     arbiter.expect("hello")
-    order = {"type": "load", "generation": 1, "argv": ["gunicorn"], "chdir": str(arbiter.directory), "names": []}
+    order = {"type": "load", "generation": 1, "argv": ["gunicorn"], "chdir": str(arbiter.directory), "names": [], "watch": False}
     arbiter.link.send({**order, "config": {"source": "file", "name": "nowhere.py"}})
     assert "'nowhere.py' doesn't exist" in arbiter.expect("failed")["message"]
     arbiter.link.send({**order, "config": {"source": "module", "name": "nowhere"}})

@@ -267,7 +267,7 @@ fn what_is_not_built_is_named_in_one_line_when_it_matters() {
     // Not set, set to its default, or part of something that is off: no word.
     for toml in [
         "",
-        "workers = 4\nkeepalive = 75\npreload_app = true",
+        "workers = 4\nkeepalive = 75\npreload_app = true\nreload = true\nreload_engine = 'poll'",
         "reload = false\nreload_engine = 'poll'\nsyslog_prefix = 'x'\nstatsd_prefix = 'x'\nuwsgi_allow_ips = '*'",
         "worker_class = 'gunicorn.workers.sync.SyncWorker'\nworker_connections = 10\nthreads = 1\nasgi_loop = 'uvloop'",
         "threads = 4",
@@ -282,7 +282,6 @@ fn what_is_not_built_is_named_in_one_line_when_it_matters() {
     for (toml, named) in [
         ("worker_class = 'gevent'\nthreads = 4", "worker_class = gevent (sync serves)"),
         ("worker_class = 'tornado'", "worker_class = tornado (sync serves)"),
-        ("reload = true\nreload_engine = 'poll'", "reload, reload_engine = poll"),
         ("statsd_host = 'h'\nstatsd_prefix = 'p'", "statsd_host = ['h', 8125], statsd_prefix = p"),
         ("protocol = 'uwsgi'\nhttp_protocols = 'h2,h1'", "protocol = uwsgi, http_protocols = ['h2', 'h1']"),
         ("logconfig_dict = { version = 1 }", "logconfig_dict"),

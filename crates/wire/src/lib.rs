@@ -12,7 +12,7 @@ pub use message::{ArbiterSays, Order, Report, WorkerSays};
 pub use value::PyValue;
 
 /// Version of the messages. Both sides must have the same.
-pub const WIRE_VERSION: u32 = 1;
+pub const WIRE_VERSION: u32 = 2;
 
 /// Tells builds apart: package version and a fingerprint of this crate.
 pub const BUILD_ID: &str = concat!(env!("CARGO_PKG_VERSION"), "+", env!("RGUNICORN_WIRE_HASH"));

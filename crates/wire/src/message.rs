@@ -79,6 +79,8 @@ pub struct Load {
     pub chdir: String,
     /// The names of all settings; other names of the file are ignored.
     pub names: Vec<String>,
+    /// Files are watched: what is loaded is to be reported. Later `reload` says so.
+    pub watch: bool,
 }
 
 /// Where the Python configuration is.
@@ -185,6 +187,11 @@ pub enum Report {
         /// Settings that hooks changed through `server.cfg.set`.
         changed: BTreeMap<String, PyValue>,
     },
+    /// Files that were loaded, or that a failure speaks of, and had not been reported (with `reload`).
+    Files {
+        /// Absolute paths.
+        files: Vec<String>,
+    },
     /// `when_ready` is done.
     ReadyDone,
     /// `cfg` was built (first answer to `check`).
@@ -253,6 +260,11 @@ pub enum WorkerSays {
         exit: i32,
         /// One line.
         reason: String,
+    },
+    /// Files that its app is made of, and that had not been reported (with `reload`).
+    Files {
+        /// Absolute paths.
+        files: Vec<String>,
     },
     /// It got a TERM from outside and asks to be retired.
     StopAsked,

@@ -57,6 +57,11 @@ impl Link {
         self.inner.say(&WorkerSays::StopAsked);
     }
 
+    /// Files that the app is made of. False: there is no room, and nothing was said.
+    fn files(&self, files: Vec<String>) -> bool {
+        self.inner.try_say(&rgunicorn_wire::encode(&WorkerSays::Files { files }))
+    }
+
     /// It leaves now.
     fn bye(&self) {
         self.inner.say(&WorkerSays::Bye);
@@ -133,7 +138,11 @@ impl LinkInner {
         let bytes = rgunicorn_wire::encode(message);
         let bytes =
             if bytes.len() > rgunicorn_wire::MAX_INLINE { rgunicorn_wire::encode(&shortened(message)) } else { bytes };
-        let _ = send(self.raw_fd(), &bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
+        self.try_say(&bytes);
+    }
+
+    fn try_say(&self, bytes: &[u8]) -> bool {
+        send(self.raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL).is_ok()
     }
 
     fn listen(&self) {

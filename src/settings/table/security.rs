@@ -48,7 +48,6 @@ pub(super) static SETTINGS: &[Setting] = &[
         default: Default::Bool(false),
         summary: "Restart workers when the code of the app changes; for development.",
         doc: "More files can be watched with `reload_extra_files`.",
-        built: false,
         ..PLAIN
     },
     Setting {
@@ -60,7 +59,6 @@ pub(super) static SETTINGS: &[Setting] = &[
         default: Default::Text("auto"),
         summary: "How `reload` notices changes: `auto`, `poll` or `inotify`.",
         doc: "`poll` helps on network file systems, which send no events.",
-        built: false,
         part_of: Some("reload"),
         ..PLAIN
     },
@@ -76,7 +74,6 @@ pub(super) static SETTINGS: &[Setting] = &[
         doc: "A name with `*`, `?` or `[` is a pattern, where `**` stands for any depth; it is looked at again and \
               again, so it may match nothing at first. A plain name has to exist. Both count from the directory that \
               the server is started in. The flag can be repeated.",
-        built: false,
         part_of: Some("reload"),
         ..PLAIN
     },

@@ -18,8 +18,10 @@ __all__ = [
     "getcwd",
     "http_date",
     "import_app",
+    "is_glob_pattern",
     "is_ipv6",
     "load_class",
+    "make_fail_app",
     "parse_address",
     "set_owner_process",
     "to_bytestring",
@@ -30,6 +32,11 @@ __all__ = [
 
 def _setproctitle(title: str) -> None:
     _rgunicorn.set_title(f"rgunicorn: {title}")
+
+
+def is_glob_pattern(value: str) -> bool:
+    """Whether it is a pattern and no plain name."""
+    return any(sign in value for sign in "*?[")
 
 
 def is_ipv6(addr: str) -> bool:
@@ -120,6 +127,18 @@ def unquote_to_wsgi_str(string: str) -> str:
     from urllib.parse import unquote_to_bytes
 
     return unquote_to_bytes(string).decode("latin-1")
+
+
+def make_fail_app(msg: Any) -> Any:
+    """A WSGI application that answers everything with this text and 500."""
+    body = to_bytestring(msg)
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        headers = [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))]
+        start_response("500 Internal Server Error", headers)
+        return [body]
+
+    return app
 
 
 def warn(msg: str) -> None:
