@@ -219,7 +219,7 @@ impl Arbiter {
             Stage::Ordered { .. } | Stage::Booting { .. } => "booting",
             Stage::Ready { .. } => "ready",
             Stage::Asked { .. } | Stage::Retiring { .. } => "leaving",
-            Stage::Aborting { .. } | Stage::Killed => "aborted",
+            Stage::Aborting { .. } | Stage::Condemned { .. } | Stage::Killed => "aborted",
         };
         let now_nanos = crate::sys::clock::nanos(now());
         let requests: Vec<Value> = self
@@ -235,7 +235,7 @@ impl Arbiter {
             "pid": pid.0,
             "age": worker.age,
             "booted": worker.booted,
-            "aborted": matches!(worker.stage, Stage::Aborting { .. } | Stage::Killed),
+            "aborted": matches!(worker.stage, Stage::Aborting { .. } | Stage::Condemned { .. } | Stage::Killed),
             "last_heartbeat": silent.map(hundredths),
             "state": state,
             "generation": worker.generation,

@@ -66,6 +66,11 @@ pub enum Stage {
         /// When it is killed.
         until: Duration,
     },
+    /// It had its time to leave, and is asked where it hangs.
+    Condemned {
+        /// When it is killed.
+        until: Duration,
+    },
     /// It was killed; only waitpid is missing.
     Killed,
 }

@@ -17,6 +17,8 @@ use crate::sys::{Pid, Status};
 pub const SLOTS: u32 = 4096;
 /// Orders to fork that may be open at once.
 const MAX_OPEN_ORDERS: usize = 8;
+/// A worker that is about to be killed has so long to write its stacks.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 /// How long a worker that got an ABRT has for `worker_abort`.
 const ABORT_GRACE: Duration = Duration::from_secs(1);
 /// A TERM from outside may be one for the whole group: ours is then on its way.
@@ -172,7 +174,7 @@ impl Core {
             Stage::Retiring { .. } | Stage::Asked { .. } => {}
             Stage::Ready { since } if now < since + STEADY => self.crashed(now),
             Stage::Ready { .. } => self.crash_backoff.succeed(),
-            Stage::Aborting { .. } | Stage::Killed if worker.booted => {}
+            Stage::Aborting { .. } | Stage::Condemned { .. } | Stage::Killed if worker.booted => {}
             // Only with these two it says that it could not boot. What was killed, or left when told to, may do better.
             _ => match (worker.failure, status) {
                 (Some(exit), _) | (None, Status::Exited(exit @ (3 | 4))) => self.boot_failed(Some(exit), now),
@@ -237,7 +239,7 @@ impl Core {
     fn worker_silent(&mut self, age: u64, why: &str, now: Duration) {
         let Some(worker) = self.fleet.get_mut(age) else { return };
         let Some(pid) = worker.pid else { return };
-        if let Stage::Aborting { .. } | Stage::Killed = worker.stage {
+        if let Stage::Aborting { .. } | Stage::Condemned { .. } | Stage::Killed = worker.stage {
             return;
         }
         worker.stage = Stage::Aborting { until: now + ABORT_GRACE };
@@ -255,7 +257,8 @@ impl Core {
         let Some(worker) = self.fleet.get_mut(age) else { return };
         // One that was never ready holds no request, and leaves at once; whether it is, it knows best.
         let until = now + if worker.booted { grace } else { grace.min(HURRY) };
-        if let Stage::Retiring { .. } | Stage::Aborting { .. } | Stage::Killed = worker.stage {
+        if let Stage::Retiring { .. } | Stage::Aborting { .. } | Stage::Condemned { .. } | Stage::Killed = worker.stage
+        {
             return;
         }
         worker.stage = Stage::Retiring { until };
@@ -293,10 +296,20 @@ impl Core {
                 }
                 Stage::Asked { at } if at <= now => self.retire(age, false, now),
                 Stage::Retiring { until } if until <= now && worker.pid.is_none() => self.lose_order(age),
-                Stage::Retiring { until } if until <= now => self.kill_and_tell(age),
+                Stage::Retiring { until } if until <= now => self.condemn(age, now),
+                Stage::Condemned { until } if until <= now => self.kill_and_tell(age),
                 Stage::Aborting { until } if until <= now => self.kill(age),
                 _ => {}
             }
+        }
+    }
+
+    /// A worker had its time to leave: it is asked where it hangs, and killed when it had a moment to say so.
+    pub(super) fn condemn(&mut self, age: u64, now: Duration) {
+        let Some(worker) = self.fleet.get_mut(age) else { return };
+        worker.stage = Stage::Condemned { until: now + LAST_WORDS };
+        if let Some(pid) = worker.pid {
+            self.out.push(Action::Signal { pid, what: Kill::Stacks });
         }
     }
 
@@ -331,6 +344,7 @@ impl Core {
             Stage::Ordered { until }
             | Stage::Booting { until }
             | Stage::Retiring { until }
+            | Stage::Condemned { until }
             | Stage::Aborting { until } => Some(until),
             Stage::Asked { at } => Some(at),
             Stage::Ready { .. } => self.overdue_at(worker, now, board),

@@ -114,7 +114,7 @@ impl Core {
             Phase::Stopping(ending) | Phase::Leaving(ending) => ending.until.min(now + HURRY),
             Phase::Booting | Phase::Running => now + HURRY,
         };
-        if let fleet::Stage::Aborting { .. } | fleet::Stage::Killed = worker.stage {
+        if let fleet::Stage::Aborting { .. } | fleet::Stage::Condemned { .. } | fleet::Stage::Killed = worker.stage {
             return;
         }
         worker.stage = fleet::Stage::Retiring { until };
@@ -157,7 +157,7 @@ impl Core {
         if let Phase::Stopping(ending) = &self.phase {
             let ending = ending.clone();
             if ending.until <= now {
-                self.kill_the_rest();
+                self.kill_the_rest(now);
             }
             if self.fleet.is_empty() {
                 self.leave(ending, now);
@@ -182,13 +182,14 @@ impl Core {
         }
     }
 
-    fn kill_the_rest(&mut self) {
+    fn kill_the_rest(&mut self, now: Duration) {
         for age in self.fleet.ages() {
             let Some(worker) = self.fleet.get(age) else { continue };
-            if worker.stage == fleet::Stage::Killed {
-                continue;
+            match worker.stage {
+                fleet::Stage::Killed | fleet::Stage::Condemned { .. } => {}
+                fleet::Stage::Aborting { .. } => self.kill_and_tell(age),
+                _ => self.condemn(age, now),
             }
-            self.kill_and_tell(age);
         }
         if let Phase::Stopping(ending) = &mut self.phase {
             ending.until += HURRY;

@@ -58,6 +58,8 @@ pub enum Kill {
     Quit,
     /// Log files were opened again.
     Usr1,
+    /// Write every thread's stack to the place that the worker was given for them.
+    Stacks,
     /// `worker_abort`, then leave.
     Abort,
     /// At once.
@@ -123,15 +125,18 @@ pub fn end_child(pid: Pid, limit_ms: u64) {
 /// Sends a signal. That the process is gone already is no error: it will be reaped.
 pub fn signal(pid: Pid, what: Kill) {
     let number = match what {
-        Kill::Term => Number::SIGTERM,
-        Kill::Quit => Number::SIGQUIT,
-        Kill::Usr1 => Number::SIGUSR1,
-        Kill::Abort => Number::SIGABRT,
-        Kill::Kill => Number::SIGKILL,
+        Kill::Term => libc::SIGTERM,
+        Kill::Quit => libc::SIGQUIT,
+        Kill::Usr1 => libc::SIGUSR1,
+        // `STACKS_SIGNAL` of the worker's Python side.
+        Kill::Stacks => libc::SIGRTMIN() + 7,
+        Kill::Abort => libc::SIGABRT,
+        Kill::Kill => libc::SIGKILL,
     };
     // Never a group, never everybody.
     if pid.0 > 1 {
-        let _ = kill(nix::unistd::Pid::from_raw(pid.0), number);
+        // SAFETY: kill(2) takes two numbers and touches no memory.
+        unsafe { libc::kill(pid.0, number) };
     }
 }
 
