@@ -31,6 +31,9 @@ impl Pidfile {
         Pidfile::check(path)?;
         let draft = draft_for(path)?;
         let _ = std::fs::remove_file(draft);
+        if path.is_dir() {
+            return Err(format!("can't write pidfile '{}': it is a directory", path.display()));
+        }
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rgunicorn_logs::Level;
 use rgunicorn_wire::{BUILD_ID, Order, Report, WIRE_VERSION, WorkerSays};
 
 use super::core::{Board, Core, Phase};
@@ -713,4 +714,29 @@ fn an_address_in_use_is_tried_five_times() {
     assert_eq!(tries, 5);
     world.on(Event::Exited { pid: FORKSERVER, status: Status::Exited(0) });
     assert_eq!(world.exit, Some(Exit::Failure));
+}
+
+#[test]
+fn a_file_that_changed_is_a_reload_in_its_time() {
+    let changed = || Event::FileChanged("/srv/app.py".into());
+    let mut world = World::with_workers(1);
+    world.on(changed());
+    world.did(Action::Log(Level::Info, "Reloading: /srv/app.py modified".into()));
+    world.on(changed());
+    let actions = world.take();
+    assert!(actions.contains(&Action::Abandon { generation: 2 }), "it may have read the file before: {actions:?}");
+    assert!(actions.contains(&Action::StartForkserver { generation: 3 }));
+
+    // While the first generation comes up, it is remembered.
+    let mut world = World::new();
+    world.on(started(1, FORKSERVER));
+    world.on(changed());
+    assert!(!world.take().contains(&Action::StartForkserver { generation: 2 }));
+
+    // When the server stops, it means nothing.
+    let mut world = World::with_workers(1);
+    world.signal(Signal::Term);
+    world.take();
+    world.on(changed());
+    assert!(!world.take().contains(&Action::AnnounceReload));
 }
