@@ -23,6 +23,8 @@ pub struct Silence {
     awake_since: u64,
     /// The arbiter has been told.
     told: bool,
+    /// All threads are in requests that cannot be interrupted.
+    lost: bool,
     /// For each seat, the request that has taken too long, and when that was found.
     overdue: Vec<Option<(u64, u64)>>,
 }
@@ -34,6 +36,7 @@ impl Silence {
             request_timeout: shared.options.request_timeout,
             awake_since: crate::sys::now(),
             told: false,
+            lost: false,
             overdue: shared.crew.seats.iter().map(|_| None).collect(),
         }
     }
@@ -101,9 +104,11 @@ impl Silence {
                 seat.begun().is_some() && seat.in_flight.turn() == turn && now.saturating_sub(at) > LOST_NS
             })
         };
-        if shared.options.threaded && !self.told && shared.crew.seats.iter().enumerate().all(lost) {
+        let all_lost = shared.options.threaded && shared.crew.seats.iter().enumerate().all(lost);
+        if all_lost && !self.lost && !self.told {
             self.end_worker(shared, LOST_NS);
         }
+        self.lost = all_lost;
     }
 
     /// Tells the arbiter that this worker is silent, unless it is over meanwhile.
