@@ -21,5 +21,6 @@ setup(
         ),
         RustBin("rgunicorn", path="Cargo.toml", debug=False),
     ],
+    scripts=["conf/rgunicornctl"],
     options={"bdist_wheel": {"py_limited_api": "cp310"}},
 )

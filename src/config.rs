@@ -11,6 +11,7 @@ use rgunicorn_wire::message::Configure;
 
 use crate::arbiter::SLOTS;
 use crate::arbiter::event::Plan;
+use crate::control::Place;
 use crate::logging::Target;
 use crate::settings::{Bind, Error, Origin, Settings};
 
@@ -40,6 +41,8 @@ pub struct Config {
     pub listen: ListenOptions,
     /// Absolute path of the pidfile.
     pub pidfile: Option<PathBuf>,
+    /// Where the control socket is, if there is to be one.
+    pub control: Option<Place>,
     /// Run in the background.
     pub daemon: bool,
     /// A daemon keeps what standard output and error are, unless they are terminals.
@@ -112,6 +115,9 @@ impl Config {
             },
             // Relative to where the server works, like every path that it opens after the change of directory.
             pidfile: path("pidfile").map(|path| chdir.join(path)),
+            control: path("control_socket")
+                .filter(|_| !settings.bool("control_socket_disable"))
+                .map(|path| Place { path: chdir.join(path), mode: settings.int("control_socket_mode") as u32 & 0o777 }),
             daemon: settings.bool("daemon"),
             keep_stdio: settings.bool("enable_stdio_inheritance"),
             error_log: log_target(&settings, "errorlog", &chdir),

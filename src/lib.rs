@@ -7,6 +7,8 @@ pub mod arbiter;
 mod check;
 pub mod cli;
 mod config;
+mod control;
+pub mod ctl;
 mod exit;
 mod forkserver;
 mod home;
@@ -33,6 +35,9 @@ use upgrade::Inheritance;
 
 /// The program: everything from the command line to the exit code.
 pub fn run(arguments: Vec<OsString>) -> Exit {
+    if let Some(arguments) = ctl::arguments(&arguments) {
+        return ctl::run(arguments);
+    }
     files::note_inherited_sockets();
     signals::reset_inherited();
     match start(arguments) {

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -173,6 +173,21 @@ impl Listener {
             let _ = self.socket.detach_filter();
         }
         Ok(())
+    }
+
+    /// Its descriptor's number, for the operator.
+    pub fn number(&self) -> i32 {
+        self.socket.as_raw_fd()
+    }
+
+    /// Gunicorn's word for what it is.
+    pub fn family(&self) -> &'static str {
+        let ipv6 = self.socket.local_addr().is_ok_and(|address| address.is_ipv6());
+        match (self.unix, ipv6) {
+            (true, _) => "unix",
+            (false, true) => "tcp6",
+            (false, false) => "tcp",
+        }
     }
 
     /// Takes no new connections; those in the queue stay. A plain close would reset them, and would end nothing while a

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from functools import partial
 from typing import Any, NamedTuple
 
 from . import _rgunicorn, privileges
@@ -164,6 +165,7 @@ class Worker:
         signal.siginterrupt(signal.SIGTERM, False)
         signal.siginterrupt(signal.SIGUSR1, False)
         signal.set_wakeup_fd(self.PIPE[1], warn_on_full_buffer=False)
+        sys.unraisablehook = partial(self._heed_unraisable, sys.unraisablehook)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """TERM: the arbiter's, after it has said so over the link, or from outside: then the arbiter decides."""
@@ -203,6 +205,11 @@ class Worker:
     def handle_winch(self, sig: int, frame: Any) -> None:
         """WINCH: nothing."""
         self.log.debug("worker: SIGWINCH ignored.")
+
+    def _heed_unraisable(self, others: Any, unraisable: Any) -> None:
+        """A handler's SystemExit where nothing can be raised (in `__del__`, in a callback): it leaves a little later."""
+        if not (self._quitting and isinstance(unraisable.exc_value, SystemExit)):
+            others(unraisable)
 
     def _quit(self, code: int) -> None:
         self._quitting = True

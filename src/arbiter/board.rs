@@ -68,6 +68,11 @@ impl Boards {
         self.boards.remove(&generation);
     }
 
+    /// Requests of the worker in this slot.
+    pub fn requests(&self, generation: u32, slot: u32) -> u64 {
+        self.slot(generation, slot).map_or(0, |slot| slot.requests())
+    }
+
     /// What a worker has in hand.
     pub fn in_flight(&self, generation: u32, slot: u32) -> Vec<InFlight> {
         self.slot(generation, slot).map(|slot| slot.all_in_flight(nanos(now()))).unwrap_or_default()

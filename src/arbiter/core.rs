@@ -15,6 +15,7 @@ use super::generation::{Backoff, Generation, Purpose};
 use super::renewal::Renewal;
 use super::stop::Ending;
 use super::upgrade::{Origin, Upgrade};
+use super::wish::Waiting;
 use crate::sys::process::Kill;
 use crate::sys::{Pid, Signal, Status};
 
@@ -58,6 +59,10 @@ pub struct Core {
     pub(super) candidate_failed: bool,
     /// Another reload was asked for while one was under way.
     pub(super) reload_asked: bool,
+    /// Reloads that were begun.
+    pub(super) reloads: u64,
+    /// Who waits for the end of one.
+    pub(super) waiting: Vec<Waiting>,
     /// The reload that the serving generation belongs to.
     pub(super) epoch: u32,
     /// The generation that has taken over, until all workers are its own and ready.
@@ -130,6 +135,8 @@ impl Core {
             candidate: None,
             candidate_failed: false,
             reload_asked: false,
+            reloads: 0,
+            waiting: Vec::new(),
             epoch: 1,
             roll: None,
             when_ready_due: None,
@@ -172,6 +179,7 @@ impl Core {
             Event::Unlinked { generation } => self.forkserver_unlinked(generation),
             Event::Settled { generation, plan } => self.on_settled(generation, plan),
             Event::Reload => self.reload(now),
+            Event::Wished { ticket, wish } => self.on_wish(ticket, wish, now),
             Event::UpgradeStarted { pid } => self.upgrade_started(pid),
             Event::UpgradeFailed(why) => self.upgrade_failed(&why),
             Event::UpgradeReady => self.upgrade_ready(),
@@ -208,7 +216,7 @@ impl Core {
         self.due_at
     }
 
-    fn on_signal(&mut self, signal: Signal, now: Duration) {
+    pub(super) fn on_signal(&mut self, signal: Signal, now: Duration) {
         if signal != Signal::Chld {
             self.log(Level::Info, format!("Handling signal: {signal}"));
         }
@@ -254,8 +262,9 @@ impl Core {
         let forkserver = self.generations.values().find(|generation| generation.pid == Some(pid));
         if let Some(number) = forkserver.map(|generation| generation.number) {
             self.forkserver_ended(number, status, now);
-        } else if self.upgrade_ended(pid, status) {
-        } else if let Some(age) = self.fleet.claim(pid, status) {
+        } else if !self.upgrade_ended(pid, status)
+            && let Some(age) = self.fleet.claim(pid, status)
+        {
             self.worker_ended(age, status, now);
         }
     }

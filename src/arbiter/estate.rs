@@ -339,6 +339,7 @@ impl Arbiter {
             // There is no way back: what could be done is done, and the rest is for the operator.
             self.log.write(Level::Error, &format!("reload: {message}"));
         }
+        self.use_control();
         let new = self.estates.get(&generation).map(|estate| estate.listeners.clone()).unwrap_or_default();
         let removed = self.estates.get(&old).map(|estate| estate.listeners.clone()).unwrap_or_default();
         let changed = removed.len() != new.len() || !removed.iter().all(|listener| contains(&new, listener));

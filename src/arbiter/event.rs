@@ -9,6 +9,7 @@ use rgunicorn_wire::message::{Environment, FileSetting};
 use rgunicorn_wire::{Order, PyValue, Report, WorkerSays};
 
 use super::generation::Purpose;
+use super::wish::{Answer, Wish};
 use crate::exit::Exit;
 use crate::sys::process::Kill;
 use crate::sys::{Pid, Signal, Status};
@@ -62,6 +63,13 @@ pub enum Event {
     },
     /// A reload is asked for, by other means than a signal.
     Reload,
+    /// The control socket has a wish.
+    Wished {
+        /// What its answer goes by.
+        ticket: u64,
+        /// What is asked for.
+        wish: Wish,
+    },
     /// The program that is to take over was started.
     UpgradeStarted {
         /// Its pid.
@@ -233,6 +241,13 @@ pub enum Action {
     ReloadEnded {
         /// Why nothing has changed.
         failure: Option<String>,
+    },
+    /// Answer a wish.
+    Answer {
+        /// Whose.
+        ticket: u64,
+        /// What.
+        answer: Answer,
     },
     /// Tell a worker to finish and leave.
     Retire {

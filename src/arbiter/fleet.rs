@@ -127,6 +127,11 @@ impl Fleet {
         Some(self.workers.entry(age).or_insert(worker))
     }
 
+    /// How many workers were ever ordered.
+    pub fn ordered(&self) -> u64 {
+        self.last_age
+    }
+
     /// The worker said hello. Returns how it ended, if it has already.
     pub fn greet(&mut self, age: u64, pid: Pid, boot_until: Duration) -> Option<Status> {
         let worker = self.workers.get_mut(&age)?;

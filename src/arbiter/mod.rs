@@ -5,6 +5,7 @@
 
 mod board;
 mod boot;
+mod control;
 mod core;
 mod estate;
 pub mod event;
@@ -21,11 +22,13 @@ mod stop;
 mod tests;
 mod upgrade;
 mod wait;
+mod wish;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::exit::Exit;
 use crate::forkserver::Forkserver;
@@ -44,6 +47,7 @@ use crate::upgrade::{Heir, Inheritance};
 pub use keep::SLOTS;
 
 use board::Boards;
+use control::Desk;
 use core::Core;
 use estate::Estate;
 use event::{Action, Event};
@@ -126,6 +130,8 @@ pub struct Arbiter {
     /// A pidfd of the arbiter that this one is to take over from.
     predecessor: Option<OwnedFd>,
     pidfile: Option<Pidfile>,
+    desk: Desk,
+    started: Duration,
     log: Log,
     /// The operator sees the error log where he started us.
     log_on_terminal: bool,
@@ -158,6 +164,8 @@ impl Arbiter {
             oom_kills: cgroup::oom_kills(),
             predecessor: None,
             pidfile: None,
+            desk: Desk::default(),
+            started: now(),
             log: Log::default(),
             log_on_terminal: false,
             complained: false,

@@ -49,6 +49,7 @@ impl Arbiter {
             Action::Announce { generation } => {
                 let addresses = self.addresses(generation);
                 self.tell(generation, &Order::Bound { addresses }, &[]);
+                self.use_control();
             }
             Action::Commit { generation } => self.commit(generation),
             Action::Abandon { generation } => self.abandon(generation),
@@ -57,8 +58,12 @@ impl Arbiter {
                 let status = failure.map_or("rgunicorn serves".into(), |why| format!("reload failed: {why}"));
                 systemd::notify(&format!("READY=1\nSTATUS={}", status.lines().next().unwrap_or_default()));
             }
+            Action::Answer { ticket, answer } => self.answer(ticket, answer),
             Action::Retire { age, pid, drain, heirs } => self.retire(age, pid, drain, heirs),
-            Action::Signal { pid, what } => self.signal(pid, what),
+            Action::Signal { pid, what } => {
+                self.desk.killed += u64::from(what == Kill::Kill);
+                self.signal(pid, what);
+            }
             Action::Report { age, level, text } => self.report(age, level, text),
             Action::Obituary { age, pid, level, text } => self.obituary(age, pid, level, text),
             Action::Bury { age } => self.bury(age),
@@ -183,6 +188,7 @@ impl Arbiter {
                 }
             }
         }
+        self.use_control();
         if ready {
             systemd::notify("READY=1\nSTATUS=rgunicorn serves");
         }
@@ -218,6 +224,7 @@ impl Arbiter {
             // Should the link be full or broken, the TERM says the same.
             let _ = link::send(link, &rgunicorn_wire::encode(&ArbiterSays::Retire { drain, heirs }), &[]);
         }
+        self.desk.killed += 1;
         if let Some(pid) = pid {
             self.signal(pid, Kill::Term);
         }
@@ -324,6 +331,7 @@ impl Arbiter {
         if let Some(herald) = self.start.herald.take() {
             herald.tell(exit.code(), "");
         }
+        self.close_control();
         self.all_listeners().iter().for_each(|listener| listener.close());
         if let Some(pidfile) = self.pidfile.take() {
             pidfile.remove();

@@ -35,6 +35,7 @@ impl Core {
     fn start_reload(&mut self) {
         self.reload_asked = false;
         self.candidate = Some(self.start_generation(Purpose::Reload));
+        self.reloads += 1;
         self.out.push(Action::AnnounceReload);
     }
 
@@ -78,16 +79,23 @@ impl Core {
         self.candidate = None;
         self.candidate_failed = false;
         let why = why.trim_start_matches("Error: ");
-        self.log(Level::Error, format!("Reload failed, nothing has changed: {why}"));
+        if self.reload_asked {
+            self.log(Level::Info, format!("The reload that was under way is given up: {why}"));
+        } else {
+            self.log(Level::Error, format!("Reload failed, nothing has changed: {why}"));
+        }
         let workers: Vec<u64> = self.fleet.of(number).map(|worker| worker.age).collect();
         for age in workers {
             self.retire(age, false, now);
         }
         self.out.push(Action::Abandon { generation: number });
         self.end_generation(number, now);
-        self.out.push(Action::ReloadEnded { failure: Some(why.to_owned()) });
         if self.reload_asked {
+            // Whoever waited for this one means the newer one, too.
+            self.out.push(Action::ReloadEnded { failure: Some(why.to_owned()) });
             self.start_reload();
+        } else {
+            self.reload_ended(Some(why.to_owned()));
         }
     }
 
@@ -127,7 +135,7 @@ impl Core {
         }
         self.roll = None;
         self.log(Level::Info, format!("Reloaded: generation {number} serves with {ready} workers"));
-        self.out.push(Action::ReloadEnded { failure: None });
+        self.reload_ended(None);
         if self.reload_asked && matches!(self.phase, Phase::Running) {
             self.start_reload();
         }

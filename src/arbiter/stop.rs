@@ -48,6 +48,7 @@ impl Core {
             self.reload_asked = false;
             self.discard_candidate(candidate, "the server stops", now);
         }
+        self.disappoint_waiting();
         self.out.push(Action::Drain);
     }
 
@@ -97,6 +98,7 @@ impl Core {
             }
         }
         (self.candidate, self.roll, self.when_ready_due, self.reload_asked) = (None, None, None, false);
+        self.disappoint_waiting();
         let unused: Vec<u32> = self.generations.values().filter(|g| g.comes_up()).map(|g| g.number).collect();
         for number in unused {
             self.end_generation(number, now);

@@ -19,6 +19,8 @@ pub const PREDECESSOR: u64 = 1;
 pub const HEIR: u64 = 2;
 /// The token of the signals; a generation's forkserver and a worker's link have their numbers behind these bits.
 pub const SIGNALS: u64 = 0;
+/// The control socket; its clients have their numbers behind it.
+pub const CONTROL: u64 = 1 << 61;
 const FORKSERVER: u64 = 1 << 62;
 const WORKER: u64 = 1 << 63;
 
@@ -67,7 +69,9 @@ impl Arbiter {
             if let Some(event) = self.events.pop_front() {
                 return event;
             }
-            let limit = self.core.deadline().map(|due| due.saturating_sub(now()));
+            self.look_at_control();
+            let due = [self.core.deadline(), self.desk.deadline()].into_iter().flatten().min();
+            let limit = due.map(|due| due.saturating_sub(now()));
             let ready = match self.poller.wait(limit) {
                 Ok(ready) => ready,
                 Err(error) => {
@@ -100,6 +104,9 @@ impl Arbiter {
         }
         if ready.contains(&HEIR) {
             self.hear_heir();
+        }
+        for token in ready.iter().filter(|token| (CONTROL..FORKSERVER).contains(*token)) {
+            self.hear_control(*token);
         }
         let mut exits = VecDeque::new();
         while let Some((pid, status, peak)) = if reap { process::reap() } else { None } {

@@ -32,5 +32,7 @@ pub use invocation::{Invocation, Mode, Parsed};
 pub use layers::{FileLayer, merge};
 pub use merged::Settings;
 pub use origin::Origin;
+pub use python_int::python_int;
 pub use source::ConfigSource;
 pub use toml_file::TomlFile;
+pub use words::split as split_words;

@@ -26,7 +26,6 @@ impl Settings {
         let changed = match setting.name {
             "worker_class" => UNBUILT_CLASSES.contains(&self.worker_class().as_str()),
             "logger_class" => self.differs(setting) && self.text("logger_class") != Some("simple"),
-            "control_socket" => self.differs(setting) && !self.bool("control_socket_disable"),
             _ => self.differs(setting),
         };
         changed && setting.part_of.and_then(table::find).is_none_or(|whole| self.matters(whole))

@@ -9,9 +9,9 @@ use std::fs;
 use std::path::Path;
 
 use clap_complete::{Generator, Shell, generate};
-use rgunicorn::cli;
 use rgunicorn::settings::render::{example_toml, json_schema, reference_markdown};
 use rgunicorn::settings::{Environment, TomlFile, table};
+use rgunicorn::{cli, ctl};
 
 #[test]
 fn example_file() {
@@ -32,15 +32,20 @@ fn schema() {
 fn man_pages() {
     up_to_date("man/rgunicorn.1", &man::rgunicorn_1());
     up_to_date("man/rgunicorn.toml.5", &man::rgunicorn_toml_5());
+    let mut page = Vec::new();
+    clap_mangen::Man::new(ctl::command()).render(&mut page).unwrap();
+    up_to_date("man/rgunicornctl.1", &String::from_utf8(page).unwrap());
 }
 
 #[test]
 fn completions() {
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-        let mut script = Vec::new();
-        generate(shell, &mut cli::command(), "rgunicorn", &mut script);
-        let file = format!("completions/{}", shell.file_name("rgunicorn"));
-        up_to_date(&file, &String::from_utf8(script).unwrap());
+        for (name, mut command) in [("rgunicorn", cli::command()), ("rgunicornctl", ctl::command())] {
+            let mut script = Vec::new();
+            generate(shell, &mut command, name, &mut script);
+            let file = format!("completions/{}", shell.file_name(name));
+            up_to_date(&file, &String::from_utf8(script).unwrap());
+        }
     }
 }
 

@@ -7,6 +7,7 @@ import stat
 import pytest
 
 from support import processes
+from support.control import Control
 from support.http import Connection
 from support.load import Load
 
@@ -47,8 +48,20 @@ def workers(server):
 
 
 def both_workers(server):
-    wait_for(lambda: len(workers(server)) == 2)
-    return workers(server)
+    """Once both have loaded the app."""
+
+    path = server.directory / ".gunicorn" / "gunicorn.ctl"
+    wait_for(path.exists)
+    with Control(path) as control:
+
+        def booted():
+            return sorted(worker["pid"] for worker in control.do("show workers")["workers"] if worker["booted"])
+
+        wait_for(lambda: len(booted()) == 2)
+        pids, descriptors = booted(), processes.descriptors(server.pid)
+    # Its own connection is closed there, too.
+    wait_for(lambda: processes.descriptors(server.pid) < descriptors)
+    return pids
 
 
 def test_everything_is_read_anew(start, launcher):
@@ -151,7 +164,8 @@ def test_what_cannot_come_up_changes_nothing(start, launcher, broken):
     launcher.write("served.py", APP.replace('"one"', '"two"'))
     launcher.write("gunicorn.conf.py", conf)
     reload(server)
-    assert server.get().body.startswith(b"two ")
+    # One that has just been told to leave may still have taken this connection.
+    wait_for(lambda: server.get().body.startswith(b"two "))
 
 
 def test_addresses_are_opened_and_closed(start, launcher):

@@ -275,7 +275,7 @@ fn what_is_not_built_is_named_in_one_line_when_it_matters() {
         "worker_class = 'my.Worker'\nrequest_head_timeout = 9\nrequest_buffer = 5\nresponse_buffer = 5",
         "proxy_protocol = 'v1'\nproxy_allow_ips = '*'",
         "proxy_protocol = 'off'\nprotocol = 'http'\nhttp_protocols = 'h1'\nhttp2_max_frame_size = 20000\ncert_reqs = 2",
-        "logger_class = 'simple'\ncontrol_socket = '/x'\ncontrol_socket_disable = true\nlogconfig_dict = {}\nlogconfig = ''\ndirty_threads = 3",
+        "logger_class = 'simple'\ncontrol_socket = '/x'\ncontrol_socket_mode = 432\nlogconfig_dict = {}\nlogconfig = ''\ndirty_threads = 3",
     ] {
         assert_eq!(unbuilt(toml), [""; 0], "{toml}");
     }
@@ -285,7 +285,6 @@ fn what_is_not_built_is_named_in_one_line_when_it_matters() {
         ("reload = true\nreload_engine = 'poll'", "reload, reload_engine = poll"),
         ("statsd_host = 'h'\nstatsd_prefix = 'p'", "statsd_host = ['h', 8125], statsd_prefix = p"),
         ("protocol = 'uwsgi'\nhttp_protocols = 'h2,h1'", "protocol = uwsgi, http_protocols = ['h2', 'h1']"),
-        ("control_socket = '/run/c'", "control_socket = /run/c"),
         ("logconfig_dict = { version = 1 }", "logconfig_dict"),
         ("spew = true\nsyslog = true", "spew, syslog"),
         ("dirty_workers = 1\ndirty_apps = 'a:B'", "dirty_apps = ['a:B'], dirty_workers = 1"),

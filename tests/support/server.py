@@ -104,6 +104,12 @@ class Server:
         """Every process that stems from this server and still runs."""
         return [pid for pid in processes.descendants(os.getpid()) if pid not in self._before and processes.alive(pid)]
 
+    def workers(self) -> list[int]:
+        """The workers' pids, in their order."""
+        children = sorted(processes.children().get(self.pid, []))
+        # Ours has the forkserver there besides.
+        return [pid for pid in children if not self.ours or ": worker [" in processes.command_line(pid)]
+
     def wait(self, timeout: float = PATIENCE) -> int:
         """Waits for its end: the exit code (negative: the signal that killed it)."""
         if not processes.wait_gone(self.pid, timeout):

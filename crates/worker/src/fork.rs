@@ -41,7 +41,7 @@ pub fn fork_worker(py: Python<'_>, arbiter_pid: i32, link_fd: RawFd) -> PyResult
         Ok(ForkResult::Child) => {
             if be_middle(&sender) {
                 drop((reader, sender));
-                wait_for_adoption(arbiter_pid);
+                wait_for_adoption(arbiter_pid, link_fd);
                 say_hello(link_fd, &hello);
                 // SAFETY: this is the child of the PyOS_BeforeFork above and the GIL is held by this, its only thread.
                 unsafe { pyo3::ffi::PyOS_AfterFork_Child() };
@@ -76,11 +76,19 @@ fn be_middle(sender: &OwnedFd) -> bool {
     }
 }
 
-/// Waits until the middle has left and the arbiter is the parent; without it there is nobody to work for.
-fn wait_for_adoption(arbiter_pid: i32) {
+/// Waits until the middle has left and the arbiter is the parent; without it there is nobody to work for, which its end of
+/// the link tells.
+fn wait_for_adoption(arbiter_pid: i32, link_fd: RawFd) {
+    // SAFETY: the forkserver keeps the link open while it forks; nothing closes it before this returns.
+    let link = unsafe { BorrowedFd::borrow_raw(link_fd) };
     for _ in 0..50_000 {
         if getppid().as_raw() == arbiter_pid {
             return;
+        }
+        let mut ends = [PollFd::new(link, PollFlags::empty())];
+        let ended = matches!(poll(&mut ends, PollTimeout::ZERO), Ok(count) if count > 0);
+        if ended {
+            break;
         }
         std::thread::sleep(Duration::from_micros(100));
     }

@@ -3,7 +3,7 @@
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, send};
 use pyo3::prelude::*;
@@ -23,6 +23,7 @@ pub struct Link {
 #[derive(Debug)]
 pub struct LinkInner {
     fd: OwnedFd,
+    reading: Mutex<()>,
     retire: AtomicBool,
     drain: AtomicBool,
     heirs: AtomicBool,
@@ -36,8 +37,9 @@ impl Link {
     /// Takes over the descriptor.
     #[new]
     fn new(fd: RawFd) -> Self {
-        let (retire, drain, heirs, closing, closed, logs) = Default::default();
-        Link { inner: Arc::new(LinkInner { fd: crate::sys::own(fd), retire, drain, heirs, closing, closed, logs }) }
+        let (reading, retire, drain, heirs, closing, closed, logs) = Default::default();
+        let fd = crate::sys::own(fd);
+        Link { inner: Arc::new(LinkInner { fd, reading, retire, drain, heirs, closing, closed, logs }) }
     }
 
     /// The app is loaded and the worker serves.
@@ -135,6 +137,8 @@ impl LinkInner {
     }
 
     fn listen(&self) {
+        // Whoever asks while another thread has a message in its hands waits until what that says is known.
+        let _one_at_a_time = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         while !self.closed.load(Ordering::Relaxed) {
             match self.receive() {
                 Ok((bytes, _)) if bytes.is_empty() => self.closed.store(true, Ordering::Relaxed),

@@ -117,7 +117,6 @@ pub(super) static SETTINGS: &[Setting] = &[
         default: Default::ControlSocket,
         env: &["XDG_RUNTIME_DIR", "HOME"],
         summary: "Unix socket by which a running server can be asked and told things.",
-        built: false,
         ..PLAIN
     },
     Setting {
@@ -130,7 +129,6 @@ pub(super) static SETTINGS: &[Setting] = &[
         default: Default::Int(0o600),
         summary: "Permission bits of `control_socket`.",
         doc: "The flag reads `0660` as octal. In files write a number: `0o660`.",
-        built: false,
         part_of: Some("control_socket"),
         ..PLAIN
     },
