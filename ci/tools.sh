@@ -3,12 +3,14 @@
 step() { printf '\n==> %s\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
-# A C toolchain to link with, and a CPython with venv. As root on Debian what is missing is installed.
+# A C toolchain to link with, a CPython with venv, and the nginx that tests put before the server. As root on Debian what is missing is installed.
 need_tools() {
     local missing=()
     command -v cargo >/dev/null || die "cargo is missing: install Rust 1.90 or later (https://rustup.rs)"
     command -v cc >/dev/null || missing+=(gcc libc6-dev)
     python=$(find_python) || missing+=(python3 python3-venv)
+    # Not in the path of users who are not root.
+    PATH=$PATH:/usr/sbin command -v nginx >/dev/null || missing+=(nginx)
     [ ${#missing[@]} -eq 0 ] && return
     if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
         step "installing ${missing[*]}"
