@@ -105,20 +105,18 @@ impl Silence {
             })
         };
         let all_lost = shared.options.threaded && shared.crew.seats.iter().enumerate().all(lost);
-        if all_lost && !self.lost && !self.told {
-            self.end_worker(shared, LOST_NS);
-        }
-        self.lost = all_lost;
+        // Said once, unless something moved while it was looked at.
+        self.lost = all_lost && (self.lost || self.end_worker(shared, LOST_NS));
     }
 
-    /// Tells the arbiter that this worker is silent, unless it is over meanwhile.
-    fn end_worker(&mut self, shared: &Shared, silent: u64) {
+    /// Tells the arbiter that this worker is silent, unless it is over meanwhile: false.
+    fn end_worker(&mut self, shared: &Shared, silent: u64) -> bool {
         let seat = &shared.crew.seats[0];
         let (sign, turn, begun) = (last_sign(shared), seat.in_flight.turn(), seat.begun());
         shared.stacks.write(seat.thread());
         // That took a while, and what was silent may be over.
         if last_sign(shared) != sign || seat.in_flight.turn() != turn || seat.begun() != begun {
-            return;
+            return false;
         }
         self.told = true;
         shared.condemned.store(true, Ordering::Relaxed);
@@ -127,6 +125,7 @@ impl Silence {
             seat.in_flight.answer_504(turn, false);
         }
         shared.link.say(&WorkerSays::Silent { for_ms: silent / 1_000_000 });
+        true
     }
 }
 
