@@ -3,7 +3,28 @@
 step() { printf '\n==> %s\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
-# A C toolchain to link with, a CPython with venv, and logrotate. As root on Debian what is missing is installed.
+# Installs packages of Debian, or says how.
+install() {
+    [ $# -eq 0 ] && return
+    if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+        step "installing $*"
+        apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"
+    else
+        die "missing: $* (as root: apt-get install $*)"
+    fi
+}
+
+# What .ci/run needs beyond the tests: valgrind counts instructions, the fuzzer's runtime is C++.
+need_ci_tools() {
+    local missing=()
+    command -v valgrind >/dev/null || missing+=(valgrind)
+    command -v c++ >/dev/null || missing+=(g++)
+    install "${missing[@]}"
+}
+
+# A C toolchain to link with, a CPython with venv, the nginx that tests put before the server, and logrotate. As root on
+# Debian what is missing is installed.
 need_tools() {
     local missing=()
     command -v cargo >/dev/null || die "cargo is missing: install Rust 1.90 or later (https://rustup.rs)"
@@ -11,15 +32,10 @@ need_tools() {
     # The file in conf/ is tested with the program that reads it.
     PATH=$PATH:/usr/sbin command -v logrotate >/dev/null || missing+=(logrotate)
     python=$(find_python) || missing+=(python3 python3-venv)
-    [ ${#missing[@]} -eq 0 ] && return
-    if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
-        step "installing ${missing[*]}"
-        apt-get update -qq
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
-        python=$(find_python) || die "no CPython 3.10 or later with venv, even after installing ${missing[*]}"
-    else
-        die "missing: ${missing[*]} (as root: apt-get install ${missing[*]})"
-    fi
+    # Not in the path of users who are not root.
+    PATH=$PATH:/usr/sbin command -v nginx >/dev/null || missing+=(nginx)
+    install "${missing[@]}"
+    [ -n "$python" ] || python=$(find_python) || die "no CPython 3.10 or later with venv, even after installing ${missing[*]}"
 }
 
 # The first CPython that is new enough and can make a virtual environment.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import logs, wakeup
-from .request import Request, Response, fill_environ
+from .request import Request, Response, fill_environ, proxy_info
 
 
 class RequestTimeout(BaseException):
@@ -57,14 +57,16 @@ class Bridge:
         query: str,
         headers: list[tuple[str, str]],
         version: tuple[int, int],
-        peer: Any,
+        peers: tuple[Any, Any],
         scheme: str,
         number: int,
         body: Any,
         keep_alive: bool,
         trusted: bool,
     ) -> Request:
+        peer, proxy = peers
         request = Request(self.cfg, None, peer, number)
+        request.proxy_protocol_info = proxy and proxy_info(*proxy)
         request.method, request.uri, request.path, request.query = method, uri, path, query
         request.fragment = uri.partition("#")[2]
         request.headers, request.version, request.scheme, request.body = headers, version, scheme, body

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from . import _rgunicorn
@@ -40,6 +41,13 @@ class Errors:
         """Nothing is held back."""
 
 
+#: What every request fills in. (On a unix socket its `Host` says how the server is called.)
+_FILLED = (
+    "REQUEST_METHOD QUERY_STRING RAW_URI SERVER_PROTOCOL PATH_INFO REMOTE_ADDR "
+    "wsgi.input wsgi.early_hints gunicorn.socket "
+)
+
+
 def templates(worker: Any, multithread: bool) -> list[dict[str, Any]]:
     """An environ for each listener, to be copied for each request."""
     import gunicorn
@@ -64,6 +72,9 @@ def templates(worker: Any, multithread: bool) -> list[dict[str, Any]]:
         if not listener.is_unix:
             host, port = listener.getsockname()[:2]
             environ["SERVER_NAME"], environ["SERVER_PORT"] = host, str(port)
+        # Their places: a copy is then neither grown nor arranged anew when the request fills it.
+        filled = _FILLED + ("SERVER_NAME SERVER_PORT" if listener.is_unix else "REMOTE_PORT")
+        environ.update((sys.intern(name), "") for name in filled.split())
         made.append(environ)
     return made
 

@@ -28,7 +28,7 @@ class Request:
         self.body: Any = None
         self.fragment = ""
         self.must_close = False
-        self.proxy_protocol_info = None
+        self.proxy_protocol_info: dict[str, Any] | None = None
         self._expected_100_continue = False
         self._keep_alive = True
         self._trusted = False
@@ -80,6 +80,18 @@ class Response:
         ]
 
 
+def proxy_info(protocol: str, ends: Any) -> dict[str, Any]:
+    """What a PROXY header said: its kind, and addresses and ports of client and proxy if it told them."""
+    (client, client_port), (proxy, proxy_port) = ends or ((None, None), (None, None))
+    return {
+        "proxy_protocol": protocol,
+        "client_addr": client,
+        "client_port": client_port,
+        "proxy_addr": proxy,
+        "proxy_port": proxy_port,
+    }
+
+
 def fill_environ(environ: dict[str, Any], request: Any, unix: bool) -> None:
     """Fills a copy of the listener's environ from a request that `pre_request` has seen."""
     from urllib.parse import unquote_to_bytes
@@ -122,6 +134,10 @@ def fill_environ(environ: dict[str, Any], request: Any, unix: bool) -> None:
     environ["REMOTE_ADDR"] = peer if isinstance(peer, str) else peer[0]
     if not isinstance(peer, str):
         environ["REMOTE_PORT"] = str(peer[1])
+    if info := request.proxy_protocol_info:
+        environ["PROXY_PROTOCOL"] = info["proxy_protocol"]
+        if info["proxy_addr"] is not None:
+            environ["PROXY_ADDR"], environ["PROXY_PORT"] = info["proxy_addr"], str(info["proxy_port"])
     if unix:
         name, colon, port = host.partition(":") if not host.endswith("]") else (host, "", "")
         environ["SERVER_NAME"] = name

@@ -16,12 +16,12 @@ from support.program import REPOSITORY, VENV_PYTHON
 EXAMPLES = REPOSITORY / "examples"
 
 
-@pytest.fixture
-def example(start):
-    """Starts one in the repository's own directory."""
+@pytest.fixture(params=[[], ["--threads", "2"]], ids=["sync", "gthread"])
+def example(request, start):
+    """Starts one in the repository's own directory, with each of the worker classes."""
 
     def example(*arguments, directory=EXAMPLES, **options):
-        return start("--chdir", str(directory), *arguments, **options)
+        return start("--chdir", str(directory), *request.param, *arguments, **options)
 
     return example
 

@@ -47,11 +47,6 @@ impl HandOff {
         HandOff { receive, send, board, slot, spare: Mutex::new(spare()) }
     }
 
-    /// How many other workers say that they are idle.
-    pub fn idle_others(&self) -> usize {
-        self.others().filter(|slot| slot.state() == State::Idle).count()
-    }
-
     /// The fewest connections that another idle worker has.
     fn least_of_idle(&self) -> Option<u64> {
         self.others().filter(|slot| slot.state() == State::Idle).map(|slot| slot.connections()).min()
@@ -115,31 +110,27 @@ impl Shared {
         }
     }
 
-    /// Passes on what is ready, as much as others have time for; all of it, if this worker leaves. Only while its threads are
-    /// all stuck.
+    /// Passes on what is ready. Only while this worker's threads are all stuck. If nobody is idle it waits in the socket, for
+    /// the first who is: one queue for all workers, as that of the listeners is for new connections.
     pub fn pass_ready(&self) {
-        let leaves = self.retires() && self.has_heirs();
-        let mut idle = if leaves { usize::MAX } else { self.hand_off.idle_others() };
-        if idle == 0 {
+        let goes_on = if self.retires() { self.has_heirs() } else { self.hand_off.has_others() };
+        if !goes_on {
             return;
         }
         self.take_events();
-        while idle > 0 {
-            let Some(conn) = self.table.next_that(|conn| self.passable(conn)) else { return };
+        while let Some(conn) = self.table.next_that(|conn| self.passable(conn)) {
             if let Err(conn) = self.pass(conn) {
-                self.table.push(conn);
-                return;
+                return self.table.push_first(conn);
             }
-            idle -= 1;
         }
     }
 
     /// Takes a connection from another worker, if there is one and there is room.
-    pub fn receive(&self) {
+    pub fn receive(&self) -> bool {
         let socket = self.hand_off.receive.as_raw_fd();
         let look = recv(socket, &mut [0u8], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT);
         if look.is_err() || !self.may_receive() {
-            return;
+            return false;
         }
         let received = {
             let mut spare = self.hand_off.spare.lock().unwrap_or_else(PoisonError::into_inner);
@@ -148,14 +139,13 @@ impl Shared {
             *spare = self::spare();
             received
         };
-        if let Ok((passed, fd)) = received
-            && let Some(conn) = self.adopt(&passed, fd)
-        {
-            let open = self.table.opened();
-            self.vitals.slot.count_connection(1, open as u64);
-            self.table.push(conn);
-            self.sets.requeue_receiver();
-        }
+        let Ok((passed, fd)) = received else { return false };
+        let Some(conn) = self.adopt(&passed, fd) else { return false };
+        let open = self.table.opened();
+        self.vitals.slot.count_connection(1, open as u64);
+        self.table.push_first(conn);
+        self.sets.requeue_receiver();
+        true
     }
 
     /// Takes everything that waits there: the whole server stops, and nobody else will.

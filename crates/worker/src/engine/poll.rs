@@ -198,7 +198,8 @@ impl Sets {
 
     /// Takes the connections' events that are there: token, and whether the peer hung up.
     pub fn events(&self, mut each: impl FnMut(u64, bool)) {
-        let mut events = [EpollEvent::empty(); 256];
+        // Not more: all of it is cleared each time.
+        let mut events = [EpollEvent::empty(); 64];
         let Ok(count) = self.connections.wait(&mut events, EpollTimeout::ZERO) else { return };
         let gone = EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR;
         for event in &events[..count] {

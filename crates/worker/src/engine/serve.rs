@@ -23,6 +23,8 @@ const IDLE_WAIT_MS: u16 = 1000;
 const LOOK_NS: u64 = 1_000_000_000;
 /// How often connections are looked through for those whose time is over.
 pub const SWEEP_NS: u64 = 500_000_000;
+/// How many connections are driven before the next one of another worker is taken: that one, and one of the own.
+const RECEIVED_TURNS: usize = 2;
 /// A request that took so long was stuck in something: its thread goes on while others lead. One whose requests are short
 /// leaves them to the leader, so that they do not fight for the GIL.
 pub const TICK_NS: u64 = 1_000_000;
@@ -117,9 +119,11 @@ impl Serving {
             shared.sets.wait(limit, &mut self.wakes);
             shared.set_waiting(false);
             shared.crew.work(&self.seat);
-            self.take();
-            // What is put back at the end waits for its next turn, behind what has come meanwhile.
-            for _ in 0..shared.table.ready() {
+            let received = self.take();
+            // What is put back at the end waits for its next turn, behind what has come meanwhile. Those that wait for any
+            // worker are taken one by one, in turn with this worker's own.
+            let turns = if received { RECEIVED_TURNS } else { usize::MAX };
+            for _ in 0..shared.table.ready().min(turns) {
                 let Some(conn) = shared.table.next() else { break };
                 self.drive(conn);
                 if shared.quits() || shared.condemned.load(Ordering::Relaxed) {
@@ -175,9 +179,10 @@ impl Serving {
         }
     }
 
-    /// Takes what has come.
-    fn take(&mut self) {
+    /// Takes what has come. True: a connection of another worker is among it.
+    fn take(&mut self) -> bool {
         let shared = Arc::clone(&self.shared);
+        let mut received = false;
         for at in 0..self.wakes.len() {
             match self.wakes[at] {
                 Wake::Listener(index) => self.accept(index),
@@ -189,18 +194,19 @@ impl Serving {
                         shared.retire();
                     }
                 }
-                Wake::HandOff => shared.receive(),
+                Wake::HandOff => received |= shared.receive(),
                 Wake::Nudge => shared.sets.nudged(),
             }
         }
         let now = now();
         if now >= shared.watch.look_at.load(Ordering::Relaxed) {
             shared.watch.look_at.store(now + LOOK_NS, Ordering::Relaxed);
-            shared.receive();
+            received |= shared.receive();
             for index in 0..shared.listeners.len() {
                 self.accept(index);
             }
         }
+        received
     }
 
     pub(super) fn warn(&self, text: &str) {

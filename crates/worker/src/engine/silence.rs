@@ -23,6 +23,8 @@ pub struct Silence {
     awake_since: u64,
     /// The arbiter has been told.
     told: bool,
+    /// All threads are in requests that cannot be interrupted.
+    lost: bool,
     /// For each seat, the request that has taken too long, and when that was found.
     overdue: Vec<Option<(u64, u64)>>,
 }
@@ -34,6 +36,7 @@ impl Silence {
             request_timeout: shared.options.request_timeout,
             awake_since: crate::sys::now(),
             told: false,
+            lost: false,
             overdue: shared.crew.seats.iter().map(|_| None).collect(),
         }
     }
@@ -101,19 +104,19 @@ impl Silence {
                 seat.begun().is_some() && seat.in_flight.turn() == turn && now.saturating_sub(at) > LOST_NS
             })
         };
-        if shared.options.threaded && !self.told && shared.crew.seats.iter().enumerate().all(lost) {
-            self.end_worker(shared, LOST_NS);
-        }
+        let all_lost = shared.options.threaded && shared.crew.seats.iter().enumerate().all(lost);
+        // Said once, unless something moved while it was looked at.
+        self.lost = all_lost && (self.lost || self.end_worker(shared, LOST_NS));
     }
 
-    /// Tells the arbiter that this worker is silent, unless it is over meanwhile.
-    fn end_worker(&mut self, shared: &Shared, silent: u64) {
+    /// Tells the arbiter that this worker is silent, unless it is over meanwhile: false.
+    fn end_worker(&mut self, shared: &Shared, silent: u64) -> bool {
         let seat = &shared.crew.seats[0];
         let (sign, turn, begun) = (last_sign(shared), seat.in_flight.turn(), seat.begun());
         shared.stacks.write(seat.thread());
         // That took a while, and what was silent may be over.
         if last_sign(shared) != sign || seat.in_flight.turn() != turn || seat.begun() != begun {
-            return;
+            return false;
         }
         self.told = true;
         shared.condemned.store(true, Ordering::Relaxed);
@@ -122,6 +125,7 @@ impl Silence {
             seat.in_flight.answer_504(turn, false);
         }
         shared.link.say(&WorkerSays::Silent { for_ms: silent / 1_000_000 });
+        true
     }
 }
 

@@ -90,6 +90,11 @@ impl Table {
         self.lock().ready.push_back(Work::Held(conn));
     }
 
+    /// Puts a connection to the front of the ready list: it has waited elsewhere already.
+    pub fn push_first(&self, conn: Box<Conn>) {
+        self.lock().ready.push_front(Work::Held(conn));
+    }
+
     /// How many are ready.
     pub fn ready(&self) -> usize {
         self.lock().ready.len()

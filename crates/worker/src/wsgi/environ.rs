@@ -214,6 +214,9 @@ impl Keys {
         if let Some(port) = &peer.port {
             set(environ, &self.remote_port, port.bind(py).as_any())?;
         }
+        for (key, value) in &peer.proxy {
+            environ.set_item(key, value)?;
+        }
         if listener.unix {
             self.set_server_from_host(environ, host, secure)?;
         }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
 use rgunicorn_http::Version;
+use rgunicorn_http::proxy::Header;
 
 use super::environ::RequestParts;
 use super::exchange::Stage;
@@ -24,6 +25,7 @@ pub struct Snapshot {
     fields: Vec<(Vec<u8>, Vec<u8>)>,
     version: Version,
     peer: Option<SocketAddr>,
+    proxy: Option<Header>,
     served: u64,
     keep_alive: bool,
     trusted: bool,
@@ -42,6 +44,7 @@ impl Snapshot {
             fields: parts.head.fields.iter().map(|f| field(f.name, f.value)).collect(),
             version: parts.head.version,
             peer: conn.client(),
+            proxy: conn.proxy.clone(),
             served: conn.served,
             keep_alive: parts.head.keep_alive,
             trusted: parts.trusted,
@@ -85,6 +88,13 @@ impl Gateway {
             Some(peer) => (peer.ip().to_string(), peer.port()).into_pyobject(py)?.into_any(),
             None => PyString::new(py, "").into_any(),
         };
+        // As Gunicorn has it: kind, then addresses and ports of client and proxy, or nothing where it says none.
+        let proxy = shot.proxy.as_ref().map(|header| {
+            let ends = header
+                .endpoints
+                .map(|ends| [ends.source, ends.destination].map(|end| (end.ip().to_string(), end.port())));
+            (header.protocol.as_str(), ends)
+        });
         let arguments = (
             ffi::latin1(py, &shot.method)?,
             ffi::latin1(py, &shot.target)?,
@@ -92,7 +102,7 @@ impl Gateway {
             ffi::latin1(py, &shot.query)?,
             fields,
             shot.version.numbers(),
-            peer,
+            (peer, proxy),
             if secure { "https" } else { "http" },
             shot.served,
             input,

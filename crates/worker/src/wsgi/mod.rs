@@ -77,15 +77,27 @@ pub struct PeerObjects {
     pub address: Py<PyString>,
     /// `REMOTE_PORT`
     pub port: Option<Py<PyString>>,
+    /// What a PROXY header said, by environ key.
+    pub proxy: Vec<(&'static str, Py<PyString>)>,
     socket: Option<Py<LazySocket>>,
 }
 
 impl PeerObjects {
     fn new(py: Python<'_>, conn: &Conn) -> Self {
-        let address = conn.peer.map(|peer| peer.ip().to_string()).unwrap_or_default();
+        let client = conn.client();
+        let text = |text: &str| PyString::new(py, text).unbind();
+        let mut proxy = Vec::new();
+        if let Some(header) = &conn.proxy {
+            proxy.push(("PROXY_PROTOCOL", text(header.protocol.as_str())));
+            if let Some(ends) = header.endpoints {
+                proxy.push(("PROXY_ADDR", text(&ends.destination.ip().to_string())));
+                proxy.push(("PROXY_PORT", text(&ends.destination.port().to_string())));
+            }
+        }
         PeerObjects {
-            address: PyString::new(py, &address).unbind(),
-            port: conn.peer.map(|peer| PyString::new(py, &peer.port().to_string()).unbind()),
+            address: text(&client.map(|client| client.ip().to_string()).unwrap_or_default()),
+            port: client.map(|client| text(&client.port().to_string())),
+            proxy,
             socket: None,
         }
     }
