@@ -58,6 +58,11 @@ pub struct WorkerLink {
     pub stacks: File,
 }
 
+/// A worker says who it is, or that it serves.
+fn introduces(event: &Event) -> bool {
+    matches!(event, Event::Worker { said: FromWorker::Said(WorkerSays::Hello | WorkerSays::Ready, _), .. })
+}
+
 pub fn forkserver_token(generation: u32) -> u64 {
     FORKSERVER | u64::from(generation)
 }
@@ -101,15 +106,17 @@ impl Arbiter {
         }
     }
 
-    /// Signals to stop come first: the exits of a group that was told to stop are then no failures. What a worker said
-    /// comes before its exit, which may have been seen without it.
+    /// Who a worker is and that it serves comes first: a signal is about those that there are. Then signals: the exits of a
+    /// group that was told to stop are then no failures. What a worker said comes before its exit, which may have been seen
+    /// without it.
     ///
     /// A forkserver's end comes before that of the links which it held: its workers' orders have then not failed.
     fn gather(&mut self, ready: &[u64]) {
-        let mut reap = false;
+        let (mut reap, mut signalled) = (false, false);
         if ready.contains(&SIGNALS) {
             while let Some(signal) = self.signals.next() {
                 reap |= signal == Signal::Chld;
+                signalled = true;
                 self.events.push_back(Event::Signal(signal));
             }
         }
@@ -132,12 +139,15 @@ impl Arbiter {
         }
         let forkservers = self.forkservers.keys().map(|&number| forkserver_token(number));
         let workers = self.workers.keys().map(|&age| worker_token(age));
-        let heard: Vec<u64> =
-            forkservers.chain(workers).filter(|token| !exits.is_empty() || ready.contains(token)).collect();
+        let heard: Vec<u64> = forkservers.chain(workers).filter(|token| signalled || ready.contains(token)).collect();
         for token in heard {
             self.hear(token);
         }
         self.events.append(&mut exits);
+        if signalled {
+            // Stable: all else stays in its order.
+            self.events.make_contiguous().sort_by_key(|event| !introduces(event));
+        }
     }
 
     /// What is to be said of a worker that was ended from outside is known only now.
