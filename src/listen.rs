@@ -55,6 +55,8 @@ pub enum Inherited {
 pub struct Opening {
     wanted: VecDeque<Wanted>,
     open: Vec<Rc<Listener>>,
+    /// Of the arbiter that this one is to take over from, and at none of this one's addresses.
+    surplus: Vec<(RawFd, Bind)>,
     /// Nobody is to find the new ones before [`Opening::publish`].
     hidden: bool,
 }
@@ -75,7 +77,17 @@ impl Opening {
             Inherited::Systemd(count) => (SYSTEMD_FIRST..).take(*count as usize).map(Wanted::Passed).collect(),
             Inherited::Upgrade(sockets) => upgraded(binds, sockets),
         };
-        Opening { wanted, open: Vec::new(), hidden: false }
+        let wants =
+            |bind: &Bind| wanted.iter().any(|wanted| matches!(wanted, Wanted::Shared(_, other) if other == bind));
+        let surplus = match inherited {
+            Inherited::Upgrade(sockets) if sockets.iter().all(|(_, bind)| bind.is_some()) => sockets
+                .iter()
+                .filter_map(|(number, bind)| Some((*number, bind.clone()?)))
+                .filter(|(_, bind)| !wants(bind))
+                .collect(),
+            _ => Vec::new(),
+        };
+        Opening { wanted, open: Vec::new(), surplus, hidden: false }
     }
 
     /// What is to be listened at after a reload, as far as possible with what is open already.
@@ -84,10 +96,13 @@ impl Opening {
             // systemd's sockets are the addresses, whatever the settings say.
             open.iter().cloned().map(Wanted::Kept).collect()
         } else {
-            let kept = |bind: &Bind| open.iter().find(|listener| listener.bind.as_ref() == Some(bind)).cloned();
+            let kept = |bind: &Bind| {
+                let same = open.iter().find(|listener| listener.bind.as_ref() == Some(bind));
+                same.or_else(|| open.iter().find(|listener| listener.is_at(bind))).cloned()
+            };
             chosen(binds).map(|bind| kept(&bind).map_or(Wanted::Bind(bind), Wanted::Kept)).collect()
         };
-        Opening { wanted, open: Vec::new(), hidden: true }
+        Opening { wanted, open: Vec::new(), surplus: Vec::new(), hidden: true }
     }
 
     /// Binds what is not bound yet, up to the first that fails.
@@ -107,6 +122,11 @@ impl Opening {
             self.wanted.pop_front();
         }
         Ok(())
+    }
+
+    /// What was inherited and is at none of the addresses: to be closed when nobody else serves there.
+    pub fn surplus(&self, options: &ListenOptions) -> Vec<Listener> {
+        self.surplus.iter().filter_map(|(number, bind)| shared(*number, bind, options).ok()).collect()
     }
 
     /// What is bound.
@@ -148,6 +168,14 @@ impl Listener {
         let (file, draft_of) = (RefCell::new(file), RefCell::new(None));
         let shared = Cell::new(false);
         Listener { socket, bind: bind.cloned(), shown, unix, file, draft_of, passed, shared }
+    }
+
+    /// Whether that is only another spelling of where it is (`localhost:8000`, `127.0.0.1:8000`).
+    fn is_at(&self, bind: &Bind) -> bool {
+        let Bind::Tcp { host, port } = bind else { return false };
+        let here = self.socket.local_addr().ok().and_then(|address| address.as_socket());
+        *port != 0
+            && here.is_some_and(|here| here.port() == *port && resolve(host, *port).is_ok_and(|there| there == here))
     }
 
     /// What it was opened for, for an arbiter that takes over. Empty for one that systemd passed.

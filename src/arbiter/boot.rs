@@ -103,13 +103,15 @@ impl Core {
             }
             (Stage::Readying, Report::ReadyDone) => self.begin_to_serve(number, now),
             // Of a reload, run late.
-            (Stage::Serving { .. }, Report::ReadyDone) => {}
+            (Stage::Serving { .. } | Stage::Superseded | Stage::Asked | Stage::Staying, Report::ReadyDone) => {}
             (_, Report::PreExecDone { environment }) => self.upgrade_prepared(environment),
-            (Stage::Serving { .. } | Stage::Superseded, Report::Failed(failure)) if failure.stage == "pre_exec" => {
+            (Stage::Serving { .. } | Stage::Superseded | Stage::Asked | Stage::Staying, Report::Failed(failure))
+                if failure.stage == "pre_exec" =>
+            {
                 let text = format!("pre_exec failed: {}\n{}", failure.message, failure.traceback);
                 self.upgrade_failed(text.trim_end());
             }
-            (Stage::Serving { .. }, Report::Failed(failure)) => {
+            (Stage::Serving { .. } | Stage::Superseded | Stage::Asked | Stage::Staying, Report::Failed(failure)) => {
                 let text = format!("{} failed: {}\n{}", failure.stage, failure.message, failure.traceback);
                 self.log(Level::Error, text.trim_end());
             }

@@ -204,7 +204,7 @@ impl Core {
         self.maintain(now);
         self.maintain_candidate(now);
         self.proceed_with_roll();
-        self.dismiss_superseded();
+        self.dismiss_superseded(now);
         self.update_staying();
         self.run_when_ready();
         self.proceed_with_stop(now);
@@ -224,7 +224,12 @@ impl Core {
         match (&self.phase, signal) {
             // The loop has reaped: the exits come as events of their own.
             (_, Signal::Chld) => {}
-            (Phase::Running, Signal::Term) if self.drain_until.is_none() && !self.plan().drain_delay.is_zero() => {
+            (Phase::Running, Signal::Term)
+                if self.drain_until.is_none()
+                    && !self.plan().drain_delay.is_zero()
+                    // With a new arbiter beside this one, the service goes on.
+                    && !self.shares_listeners() =>
+            {
                 self.begin_drain(now);
             }
             (Phase::Booting | Phase::Running, Signal::Term) => self.begin_stop(true, now),
@@ -249,7 +254,7 @@ impl Core {
                 let pids = self.fleet.iter().filter_map(|worker| worker.pid);
                 self.out.extend(pids.map(|pid| Action::Signal { pid, what: Kill::Usr1 }));
             }
-            (Phase::Running, Signal::Usr2) => self.begin_upgrade(),
+            (Phase::Running, Signal::Usr2) => self.begin_upgrade(now),
             (_, Signal::Usr2) => self.log(Level::Warning, "USR2 signal ignored: the server is not up"),
             (Phase::Running, Signal::Winch) if self.plan().daemon => {
                 self.log(Level::Info, "graceful stop of workers");

@@ -302,9 +302,15 @@ impl Arbiter {
             return self.events.push_back(Event::BindFailed(failure));
         }
         estate.listeners = opening.listeners().to_vec();
+        let surplus = opening.surplus(&estate.config.listen);
         estate.opening = None;
         if first {
             self.current = generation;
+            self.surplus = surplus;
+            if self.core.is_promoted() {
+                // The old one has gone before anything was bound.
+                self.own_listeners();
+            }
             if let Err(message) = self.publish(generation) {
                 return self.fail(generation, format!("Error: {message}"), Exit::Failure);
             }
@@ -353,6 +359,10 @@ impl Arbiter {
             let addresses = self.addresses(generation).join(",");
             self.log.write(Level::Info, &format!("Listening at: {addresses}"));
         }
+        // Of those whose workers went before this, nobody would ask again.
+        for old in self.estates.keys().copied().filter(|old| *old < generation).collect::<Vec<_>>() {
+            self.forget_generation(old);
+        }
     }
 
     /// A generation does not come up: closes what it has opened, and nobody else uses.
@@ -369,6 +379,16 @@ impl Arbiter {
             if !self.estates.values().any(|estate| contains(&estate.listeners, &listener)) {
                 listener.close();
             }
+        }
+    }
+
+    /// No other arbiter has them any more. What was inherited for addresses that this one does not have is closed.
+    pub(super) fn own_listeners(&mut self) {
+        self.all_listeners().iter().for_each(|listener| listener.share(false));
+        for listener in self.surplus.drain(..) {
+            listener.share(false);
+            listener.stop_accepting();
+            listener.close();
         }
     }
 

@@ -121,8 +121,8 @@ impl Generation {
             Stage::Binding { .. } => "waiting for its addresses",
             Stage::Readying => "running when_ready",
             Stage::Proving => "booting its first workers",
-            Stage::Serving { .. } => "serving",
-            Stage::Superseded | Stage::Asked | Stage::Staying => "seeing its last workers off",
+            Stage::Serving { .. } => "running a hook",
+            Stage::Superseded | Stage::Asked | Stage::Staying => "being asked whether it can leave",
             Stage::Ending { .. } => "leaving",
         };
         text.to_owned()
@@ -154,6 +154,11 @@ impl Backoff {
         self.failures = self.failures.saturating_add(1);
         self.until = now + wait;
         Some(wait)
+    }
+
+    /// Whether the last try failed.
+    pub fn has_failed(&self) -> bool {
+        self.failures > 0
     }
 
     /// A try succeeded.

@@ -198,6 +198,7 @@ impl Core {
             let text = format!("A worker ended before it was ready; next try in {:.1} s", wait.as_secs_f64());
             self.log(Level::Warning, text);
         }
+        self.overtake_roll();
     }
 
     /// A worker ended right after it got ready. Once is an accident, and it is replaced at once; again and again is a loop.

@@ -34,7 +34,7 @@ use std::time::Duration;
 use crate::exit::Exit;
 use crate::forkserver::Forkserver;
 use crate::home::Home;
-use crate::listen::Inherited;
+use crate::listen::{Inherited, Listener};
 use crate::logging::Log;
 use crate::pidfile::Pidfile;
 use crate::settings::Invocation;
@@ -135,6 +135,8 @@ pub struct Arbiter {
     oom_kills: Option<u64>,
     /// A pidfd of the arbiter that this one is to take over from.
     predecessor: Option<OwnedFd>,
+    /// Inherited from it, and at none of this one's addresses.
+    surplus: Vec<Listener>,
     pidfile: Option<Pidfile>,
     watchdog: Option<Watchdog>,
     /// Of `reload`.
@@ -173,6 +175,7 @@ impl Arbiter {
             deaths: BTreeMap::new(),
             oom_kills: cgroup::oom_kills(),
             predecessor: None,
+            surplus: Vec::new(),
             pidfile: None,
             watchdog,
             watch: Watch::default(),

@@ -56,7 +56,9 @@ impl Arbiter {
             Action::AnnounceReload => self.tell_systemd(&systemd::reloading(now())),
             Action::ReloadEnded { failure } => {
                 let status = failure.map_or("rgunicorn serves".into(), |why| format!("reload failed: {why}"));
-                self.tell_systemd(&format!("READY=1\nSTATUS={}", status.lines().next().unwrap_or_default()));
+                // Before that there is nothing to be ready with.
+                let ready = if self.core.ever_ready { "READY=1\n" } else { "" };
+                self.tell_systemd(&format!("{ready}STATUS={}", status.lines().next().unwrap_or_default()));
             }
             Action::Answer { ticket, answer } => self.answer(ticket, answer),
             Action::Retire { age, pid, drain, heirs } => self.retire(age, pid, drain, heirs),
@@ -198,7 +200,7 @@ impl Arbiter {
 
     fn promote(&mut self, ready: bool) {
         self.start.inheritance = None;
-        self.all_listeners().iter().for_each(|listener| listener.share(false));
+        self.own_listeners();
         if let Some(estate) = self.estates.get(&self.current) {
             self.set_title(estate.config.settings.proc_name());
             if let (Some(pidfile), Some(path)) = (self.pidfile.take(), &estate.config.pidfile) {
@@ -311,11 +313,20 @@ impl Arbiter {
         self.forget_generation(generation);
     }
 
-    /// A generation's board and settings are needed until its forkserver and its last worker are gone.
-    fn forget_generation(&mut self, generation: u32) {
-        let in_use = self.forkservers.contains_key(&generation)
-            || self.workers.values().any(|worker| worker.place.0 == generation);
-        if !in_use {
+    /// A generation's listeners are needed until its last worker is gone, its board and settings until its forkserver is
+    /// gone, too.
+    pub(super) fn forget_generation(&mut self, generation: u32) {
+        if self.workers.values().any(|worker| worker.place.0 == generation) {
+            return;
+        }
+        // One that was superseded forks no more, even if its forkserver stays for what its hooks have started.
+        if generation < self.current
+            && let Some(estate) = self.estates.get_mut(&generation)
+        {
+            let given_up = std::mem::take(&mut estate.listeners);
+            self.close_unused(given_up);
+        }
+        if !self.forkservers.contains_key(&generation) {
             self.boards.remove(generation);
             if generation != self.current
                 && let Some(estate) = self.estates.remove(&generation)

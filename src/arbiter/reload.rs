@@ -24,7 +24,7 @@ impl Core {
             // None of its workers is ready yet: the newer wish counts.
             self.reload_asked = true;
             self.discard_candidate(candidate, "another reload was asked for", now);
-        } else if self.is_rolling() || self.serving.is_none() {
+        } else if self.serving.is_none() || self.is_rolling() && !self.boot_backoff.has_failed() {
             self.log(Level::Info, "A reload is under way; another one will follow it");
             self.reload_asked = true;
         } else {
@@ -107,6 +107,12 @@ impl Core {
         if self.reload_asked {
             // Whoever waited for this one means the newer one, too.
             self.out.push(Action::ReloadEnded { failure: Some(why.to_owned()) });
+            if let Some(given_up) = self.generations.get_mut(&number)
+                && let Stage::Ending { until } = &mut given_up.stage
+            {
+                // Wishes that come one after the other must not leave an interpreter each.
+                *until = now;
+            }
             self.start_reload();
         } else {
             self.reload_ended(Some(why.to_owned()));
@@ -149,14 +155,28 @@ impl Core {
         }
         self.roll = None;
         self.log(Level::Info, format!("Reloaded: generation {number} serves with {ready} workers"));
+        if self.candidate.is_some() {
+            // Whoever waits, waits for the end of that one.
+            return;
+        }
         self.reload_ended(None);
-        if self.reload_asked && matches!(self.phase, Phase::Running) {
+        if self.reload_asked && matches!(self.phase, Phase::Running) && self.drain_until.is_none() {
+            self.start_reload();
+        }
+    }
+
+    /// Its workers cannot boot, and its settings do not change any more: a reload that was asked for meanwhile must not
+    /// wait for the end of this one.
+    pub(super) fn overtake_roll(&mut self) {
+        let stuck = self.is_rolling() && self.reload_asked && self.candidate.is_none();
+        if stuck && matches!(self.phase, Phase::Running) && self.drain_until.is_none() {
+            self.log(Level::Info, "The reload that is under way does not get on: the next one begins");
             self.start_reload();
         }
     }
 
     /// Asks superseded forkservers whose last worker is gone whether they can leave.
-    pub(super) fn dismiss_superseded(&mut self) {
+    pub(super) fn dismiss_superseded(&mut self, now: Duration) {
         let idle: Vec<u32> = self
             .generations
             .values()
@@ -164,8 +184,11 @@ impl Core {
             .map(|g| g.number)
             .collect();
         for number in idle {
+            let limit = self.plan_of(number).boot_timeout;
             if let Some(generation) = self.generations.get_mut(&number) {
                 generation.stage = Stage::Asked;
+                // It may hang in a hook.
+                generation.deadline = Some(now + limit);
             }
             self.tell(number, Order::Superseded);
         }

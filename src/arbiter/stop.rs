@@ -44,8 +44,8 @@ impl Core {
         self.drain_until = Some(now + delay);
         self.log(Level::Info, format!("Stopping in {} s (drain_delay); a second TERM stops at once", delay.as_secs()));
         self.out.push(Action::AnnounceStop);
+        self.reload_asked = false;
         if let Some(candidate) = self.candidate {
-            self.reload_asked = false;
             self.discard_candidate(candidate, "the server stops", now);
         }
         self.disappoint_waiting();

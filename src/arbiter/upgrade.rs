@@ -36,7 +36,7 @@ pub struct Origin {
 
 impl Core {
     /// USR2.
-    pub(super) fn begin_upgrade(&mut self) {
+    pub(super) fn begin_upgrade(&mut self, now: Duration) {
         let refusal = match (self.origin, self.upgrade, self.serving) {
             (Origin { is_init: true, .. }, ..) => {
                 "as process 1 the server cannot be replaced: the container would end with it. Start a new container"
@@ -52,6 +52,10 @@ impl Core {
             (_, None, None) => "there is no forkserver to run pre_exec in at this moment: try again".into(),
             (_, None, Some(number)) => {
                 self.upgrade = Some(Upgrade::Preparing(number));
+                let limit = self.plan_of(number).boot_timeout;
+                if let Some(generation) = self.generations.get_mut(&number) {
+                    generation.deadline = Some(now + limit);
+                }
                 return self.tell(number, Order::PreExec);
             }
         };

@@ -77,7 +77,12 @@ def test_none(start, launcher):
 
 def test_show(control):
     server, client = control("--workers", "2")
-    assert processes.wait_until(lambda: all(worker["last_heartbeat"] is not None for worker in client.do("show workers")["workers"]))
+
+    def alive():
+        workers = client.do("show workers")["workers"]
+        return len(workers) == 2 and all(worker["last_heartbeat"] is not None for worker in workers)
+
+    assert processes.wait_until(alive)
     shown = client.do("show workers")
     assert shown["count"] == 2
     assert {worker["pid"] for worker in shown["workers"]} == set(server.workers())

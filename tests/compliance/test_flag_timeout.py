@@ -70,7 +70,8 @@ def test_where_it_hangs_is_logged(stuck):
 
 
 def test_other_workers_go_on(stuck):
-    server, _, pid = stuck("--workers", "2")
+    # The last one counts: a machine that is busy keeps the other worker waiting, too.
+    server, _, pid = stuck("--workers", "2", "--timeout", "4")
     other = int(server.get().body)
     assert other != pid
     assert processes.wait_gone(pid)

@@ -97,7 +97,8 @@ def test_upgrade(service):
     service("start")
     old = service.pid()
     assert "upgraded" in service("upgrade")
-    assert processes.wait_until(lambda: service.pid() != old)
+    # The old one has removed its file, then the new one gives its own this name.
+    assert processes.wait_until(lambda: service.pidfile.exists() and service.pid() != old)
     assert service.master() == service.pid() != old
     service("stop")
 

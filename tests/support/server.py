@@ -128,6 +128,9 @@ class Server:
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         self.send_signal(number)
+        if not self.ours and not processes.wait_gone(self.pid, 5.0):
+            # Gunicorn loses a signal that comes while it sets up a worker.
+            self.send_signal(number)
         return self.wait()
 
     def describe(self) -> list[str]:
