@@ -128,6 +128,9 @@ def test_the_client_speaks_plainly(server, ctl, program, launcher):
     code, out, err = ctl("show", "stats")
     assert code == 1 and "can't connect to" in err and "g.ctl" in err
     assert ctl("--no-such-flag")[0] == 2
+    for empty in ("", " "):
+        code, out, err = ctl("-c", empty)
+        assert code == 2 and out == "" and "is empty" in err and "panicked" not in err
     name = launcher.directory / "rgunicornctl"
     name.symlink_to(program.argv[0])
     shown = subprocess.run([name, "--version"], capture_output=True, text=True)
