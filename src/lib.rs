@@ -14,6 +14,7 @@ mod forkserver;
 mod home;
 mod listen;
 mod logging;
+mod pattern;
 mod pidfile;
 pub mod settings;
 pub mod sys;

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{fchown, lchown};
+use std::os::unix::fs::{MetadataExt, fchown, lchown};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -72,14 +72,18 @@ pub fn open(kind: Kind, target: &Target, owner: Option<(u32, u32)>) -> Result<Op
 }
 
 fn open_file(path: &Path, owner: Option<(u32, u32)>) -> io::Result<File> {
-    let file = files::open_to_append(path)?;
+    let opened = files::open_to_append(path)?;
+    let found = opened.file.metadata()?;
+    // Whoever may change the directory could have put another file there, by a link of either kind.
     if let Some((user, group)) = owner
-        && file.metadata()?.is_file()
+        && opened.by_its_own_name
+        && found.is_file()
+        && found.nlink() == 1
     {
         // Not allowed to everybody, and nothing depends on it.
-        let _ = fchown(&file, Some(user), Some(group));
+        let _ = fchown(&opened.file, Some(user), Some(group));
     }
-    Ok(file)
+    Ok(opened.file)
 }
 
 /// Gives a path to the workers' owner.
@@ -166,4 +170,49 @@ impl Log {
 /// A log's descriptor, for others to be given.
 pub fn share(fd: &Option<OwnedFd>) -> io::Result<Option<OwnedFd>> {
     fd.as_ref().map(|fd| fd.as_fd().try_clone_to_owned()).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{chown, symlink};
+
+    use super::*;
+
+    fn owner_of(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().uid()
+    }
+
+    #[test]
+    fn nobody_gets_a_file_by_a_link_in_his_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        if owner_of(directory.path()) != 0 {
+            // Nobody else can give files away.
+            return;
+        }
+        let (his, victim) = (directory.path().join("his"), directory.path().join("victim"));
+        std::fs::create_dir(&his).unwrap();
+        std::fs::write(&victim, "").unwrap();
+        chown(&his, Some(65534), Some(65534)).unwrap();
+        let owner = Some((65534, 65534));
+        let log = his.join("access.log");
+        open_file(&log, owner).unwrap();
+        assert_eq!(owner_of(&log), 65534);
+
+        std::fs::remove_file(&log).unwrap();
+        symlink(&victim, &log).unwrap();
+        assert!(open_file(&log, owner).unwrap_err().to_string().contains("symbolic link"));
+        std::fs::remove_file(&log).unwrap();
+        std::fs::hard_link(&victim, &log).unwrap();
+        open_file(&log, owner).unwrap();
+        assert_eq!(owner_of(&victim), 0);
+    }
+
+    #[test]
+    fn a_link_of_ours_is_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let (log, link) = (directory.path().join("log"), directory.path().join("link"));
+        symlink("log", &link).unwrap();
+        open_file(&link, Some((65534, 65534))).unwrap();
+        assert_eq!(owner_of(&log), owner_of(directory.path()));
+    }
 }

@@ -5,6 +5,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::sys::Pid;
+use crate::sys::files::identity;
 use crate::sys::process::{exists, own_pid};
 
 /// A pidfile that this process has written.
@@ -48,13 +49,14 @@ impl Pidfile {
         Ok(Pidfile { path: path.to_owned() })
     }
 
-    /// Whether it is at this path.
-    pub fn is_at(&self, path: &Path) -> bool {
-        self.path == path
+    /// Whether both are one file, be it under two names of its directory.
+    pub fn is_same_as(&self, other: &Pidfile) -> bool {
+        self.path == other.path || identity(&self.path).is_some_and(|there| Some(there) == identity(&other.path))
     }
 
-    /// Gives it another name, whose holder is gone.
+    /// Gives it another name, whose holder is gone. If he is not, it stays where it is.
     pub fn rename(self, path: &Path) -> Result<Pidfile, String> {
+        Pidfile::check(path)?;
         std::fs::rename(&self.path, path).map_err(|error| {
             format!("can't rename pidfile '{}' to '{}': {error}", self.path.display(), path.display())
         })?;
@@ -176,6 +178,29 @@ mod tests {
         std::fs::write(&path, "1\n").unwrap();
         pidfile.remove();
         assert!(path.exists());
+    }
+
+    #[test]
+    fn a_file_is_known_under_another_name() {
+        let directory = directory();
+        let link = directory.path().join("link");
+        std::fs::create_dir(directory.path().join("run")).unwrap();
+        std::os::unix::fs::symlink("run", &link).unwrap();
+        let old = Pidfile::create(&link.join("g.pid")).unwrap();
+        let new = Pidfile::create(&directory.path().join("run/g.pid")).unwrap();
+        let other = Pidfile::create(&directory.path().join("g.pid")).unwrap();
+        assert!(new.is_same_as(&old) && !new.is_same_as(&other));
+    }
+
+    #[test]
+    fn a_name_that_a_living_process_has_is_not_taken() {
+        let directory = directory();
+        let (second, path) = (directory.path().join("g.pid.2"), directory.path().join("g.pid"));
+        std::fs::write(&path, "1\n").unwrap();
+        let error = Pidfile::create(&second).unwrap().rename(&path).unwrap_err();
+        assert!(error.contains("Already running on PID 1"), "{error}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "1\n");
+        assert!(second.exists());
     }
 
     #[test]

@@ -423,7 +423,7 @@ class Started:
 
         names = {thread.native_id: thread.name for thread in threading.enumerate()}
         threads = sorted(self._threads & _threads())
-        children = sorted(self._children & _children())
+        children = sorted(pid for pid in self._children & _children() if _runs(pid))
         return [f"thread {names.get(thread, thread)}" for thread in threads] + [f"process {pid}" for pid in children]
 
 
@@ -438,6 +438,16 @@ def _children() -> set[int]:
         with contextlib.suppress(OSError), open(f"/proc/self/task/{thread}/children") as file:
             children.update(int(pid) for pid in file.read().split())
     return children
+
+
+def _runs(pid: int) -> bool:
+    """A child that has ended is there until somebody asks how, which a hook may never do."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # The name before it can hold anything.
+            return file.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+    except (OSError, IndexError):
+        return False
 
 
 def _import_all() -> None:

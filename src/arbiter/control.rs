@@ -45,7 +45,7 @@ const SHOWN: [&str; 20] = [
 #[derive(Debug, Default)]
 pub struct Desk {
     socket: Option<Control>,
-    /// What could not be opened, and has been said.
+    /// What could not be opened, and has been said. It is tried again at every reload, silently.
     given_up: Option<crate::control::Place>,
     /// Client and request by ticket.
     tickets: BTreeMap<u64, (u64, Value)>,
@@ -72,15 +72,13 @@ impl Arbiter {
         }
         self.close_control();
         let Some(place) = wanted else { return };
-        if self.desk.given_up.as_ref() == Some(&place) {
-            return;
-        }
         match Control::open(place.clone(), CONTROL, &self.poller) {
             Ok(socket) => {
                 self.log.write(Level::Info, &format!("Control socket listening at {}", place.path.display()));
                 self.desk.socket = Some(socket);
                 self.desk.given_up = None;
             }
+            Err(_) if self.desk.given_up.as_ref() == Some(&place) => {}
             // The server serves without it: a read-only root is no fault.
             Err(why) => {
                 let text = format!("No control socket: {why} (`control_socket` names another place)");

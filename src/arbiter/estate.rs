@@ -153,19 +153,14 @@ impl Arbiter {
         Ok(())
     }
 
+    /// If the new one cannot be written, the old one stays.
     fn use_pidfile(&mut self, config: &Config) -> Result<(), String> {
-        let old = self.pidfile.take();
         let path = config.pidfile.as_ref().map(|path| self.pidfile_path(path));
-        if let (Some(old), Some(path)) = (&old, &path)
-            && old.is_at(path)
+        let new = path.map(|path| Pidfile::create(&path)).transpose()?;
+        let old = std::mem::replace(&mut self.pidfile, new);
+        if let Some(old) = old
+            && !self.pidfile.as_ref().is_some_and(|new| new.is_same_as(&old))
         {
-            self.pidfile = Some(Pidfile::create(path)?);
-            return Ok(());
-        }
-        if let Some(path) = &path {
-            self.pidfile = Some(Pidfile::create(path)?);
-        }
-        if let Some(old) = old {
             old.remove();
         }
         Ok(())

@@ -9,7 +9,7 @@ mod frame;
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,7 +21,8 @@ pub use command::{Command, Request, Target, help};
 pub use frame::{Frame, Frames, MAX_MESSAGE, MAX_REQUEST, NotOurs, frame};
 
 use crate::sys::clock::now;
-use crate::sys::poll::Poller;
+use crate::sys::files::{self, Identity};
+use crate::sys::poll::{Poller, hung_up};
 
 /// For listen(2).
 const BACKLOG: i32 = 1024;
@@ -35,6 +36,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 const MAX_UNREAD: usize = 4 << 20;
 /// Read of one client before others have their turn.
 const AT_ONCE: usize = 256 << 10;
+/// Accepted before others have their turn.
+const CLIENTS_AT_ONCE: usize = 64;
 
 /// Where the socket is, and for whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,8 +53,8 @@ pub struct Place {
 pub struct Control {
     place: Place,
     listener: UnixListener,
-    /// Device and number of its file, to know it by.
-    file: (u64, u64),
+    /// Its file, to know it by.
+    file: Identity,
     token: u64,
     clients: BTreeMap<u64, Client>,
     last: u64,
@@ -68,6 +71,27 @@ struct Client {
     heard: Duration,
     /// The `id` of the request whose answer comes later.
     waits_for: Option<Value>,
+    /// It sends no more; what it has asked for it still gets.
+    over: bool,
+    /// Requests that have no answer yet.
+    unanswered: usize,
+    /// What it is watched for: input, room.
+    watched: (bool, bool),
+}
+
+impl Client {
+    fn new(stream: UnixStream) -> Client {
+        Client {
+            stream,
+            frames: Frames::default(),
+            unsent: Vec::new(),
+            heard: now(),
+            waits_for: None,
+            over: false,
+            unanswered: 0,
+            watched: (true, false),
+        }
+    }
 }
 
 impl Control {
@@ -101,7 +125,7 @@ impl Control {
 
     /// Closes it and every connection, and removes the file, unless it is somebody else's by now.
     pub fn close(self) {
-        if identity(&self.place.path).is_ok_and(|there| there == self.file) {
+        if files::identity(&self.place.path) == Some(self.file) {
             let _ = std::fs::remove_file(&self.place.path);
         }
     }
@@ -123,7 +147,7 @@ impl Control {
 
     /// Takes who wants to connect.
     pub fn accept(&mut self, poller: &Poller) {
-        loop {
+        for _ in 0..CLIENTS_AT_ONCE {
             match self.listener.accept() {
                 Ok((stream, _)) => {
                     if self.clients.len() >= MAX_CLIENTS && !self.drop_the_most_silent() {
@@ -134,8 +158,7 @@ impl Control {
                         stream.set_nonblocking(true).and_then(|()| poller.watch(&stream, self.token + number));
                     if watched.is_ok() {
                         self.last = number;
-                        let (frames, unsent) = (Frames::default(), Vec::new());
-                        self.clients.insert(number, Client { stream, frames, unsent, heard: now(), waits_for: None });
+                        self.clients.insert(number, Client::new(stream));
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -164,7 +187,7 @@ impl Control {
         let Some(client) = self.clients.get_mut(&number) else { return Vec::new() };
         let mut requests = Vec::new();
         let mut problems = Vec::new();
-        let mut over = false;
+        let mut over = client.over;
         let mut buffer = [0; 16 << 10];
         let mut read = 0;
         while read < AT_ONCE && !over {
@@ -194,17 +217,27 @@ impl Control {
                 Err(_) => over = true,
             }
         }
-        for problem in problems {
-            self.answer(number, &json!(0), Err(problem), poller);
-        }
-        if over && requests.is_empty() {
+        client.over = over;
+        client.unanswered += requests.len();
+        if over && requests.is_empty() && hung_up(&client.stream) {
             self.clients.remove(&number);
         }
+        for problem in problems {
+            self.tell(number, &json!(0), Err(problem), poller);
+        }
+        self.send(number, &[], poller);
         requests
     }
 
     /// The answer to a request.
     pub fn answer(&mut self, number: u64, id: &Value, answer: Result<Value, String>, poller: &Poller) {
+        if let Some(client) = self.clients.get_mut(&number) {
+            client.unanswered = client.unanswered.saturating_sub(1);
+        }
+        self.tell(number, id, answer, poller);
+    }
+
+    fn tell(&mut self, number: u64, id: &Value, answer: Result<Value, String>, poller: &Poller) {
         let message = match answer {
             Ok(data) => json!({"id": id, "status": "ok", "data": data}),
             Err(error) => json!({"id": id, "status": "error", "error": error}),
@@ -232,9 +265,9 @@ impl Control {
         }
     }
 
+    /// Sends what there is to send, as far as there is room. Who has said all and been told all is let go.
     fn send(&mut self, number: u64, bytes: &[u8], poller: &Poller) {
         let Some(client) = self.clients.get_mut(&number) else { return };
-        let waited = !client.unsent.is_empty();
         client.unsent.extend_from_slice(bytes);
         while !client.unsent.is_empty() {
             match client.stream.write(&client.unsent) {
@@ -247,8 +280,13 @@ impl Control {
                 }
             }
         }
-        let waits = !client.unsent.is_empty();
-        if waits != waited && poller.want_room(&client.stream, self.token + number, waits).is_err() {
+        // The end of input is readable for ever.
+        let wanted = (!client.over, !client.unsent.is_empty());
+        let done = client.over && client.unsent.is_empty() && client.unanswered == 0;
+        let watched = wanted == client.watched
+            || poller.watch_for(&client.stream, self.token + number, wanted.0, wanted.1).is_ok();
+        client.watched = wanted;
+        if done || !watched {
             self.clients.remove(&number);
         }
     }
@@ -260,25 +298,36 @@ fn look_at_what_is_there(path: &Path) -> Result<(), String> {
     match std::fs::symlink_metadata(path) {
         Err(_) => Ok(()),
         Ok(there) if !there.file_type().is_socket() => Err(format!("{shown}: there is something that is no socket")),
-        Ok(_) => match UnixStream::connect(path) {
-            Ok(_) => Err(format!("{shown}: another server has it")),
-            Err(_) => Ok(()),
+        Ok(_) => match connect(path) {
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound) => Ok(()),
+            // Its queue may be full.
+            Err(error) if error.kind() != ErrorKind::WouldBlock => Err(format!("{shown}: {error}")),
+            _ => Err(format!("{shown}: another server has it")),
         },
     }
 }
 
+/// Whether anybody takes connections there, without waiting for him.
+fn connect(path: &Path) -> io::Result<()> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.connect(&SockAddr::unix(path)?)
+}
+
 /// Made beside its place, and complete before it gets there: nobody finds it half made or with another mode.
-fn bind(place: &Place) -> io::Result<(UnixListener, (u64, u64))> {
+fn bind(place: &Place) -> io::Result<(UnixListener, Identity)> {
     let mut draft = place.path.clone().into_os_string();
     draft.push(format!(".{}", std::process::id()));
     let draft = PathBuf::from(draft);
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     let _ = std::fs::remove_file(&draft);
-    socket.bind(&SockAddr::unix(&draft)?)?;
-    let made = std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(place.mode))
-        .and_then(|()| socket.listen(BACKLOG))
-        .and_then(|()| identity(&draft))
+    // Its mode from the start: a chmod by name follows a link that the directory's owner has put there meanwhile.
+    let address = SockAddr::unix(&draft)?;
+    files::with_umask(!place.mode & 0o777, || socket.bind(&address))?;
+    let made = socket
+        .listen(BACKLOG)
+        .and_then(|()| files::identity(&draft).ok_or_else(|| io::Error::other("the socket file has vanished")))
         .and_then(|file| std::fs::rename(&draft, &place.path).map(|()| file));
     if made.is_err() {
         let _ = std::fs::remove_file(&draft);
@@ -286,6 +335,38 @@ fn bind(place: &Place) -> io::Result<(UnixListener, (u64, u64))> {
     Ok((UnixListener::from(std::os::fd::OwnedFd::from(socket)), made?))
 }
 
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    std::fs::symlink_metadata(path).map(|there| (there.dev(), there.ino()))
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn open(directory: &tempfile::TempDir, poller: &Poller) -> Control {
+        Control::open(Place { path: directory.path().join("g.ctl"), mode: 0o620 }, 1, poller).unwrap()
+    }
+
+    #[test]
+    fn those_who_connect_in_crowds_get_their_turn_in_parts() {
+        let (directory, poller) = (tempfile::tempdir().unwrap(), Poller::new().unwrap());
+        let mut control = open(&directory, &poller);
+        let path = control.place().path.clone();
+        let crowd: Vec<UnixStream> = (0..70).map(|_| UnixStream::connect(&path).unwrap()).collect();
+        control.accept(&poller);
+        assert_eq!(control.last, CLIENTS_AT_ONCE as u64);
+        assert_eq!(poller.wait(Some(Duration::ZERO)).unwrap(), [1], "the rest is not forgotten");
+        control.accept(&poller);
+        assert_eq!(control.last, crowd.len() as u64);
+    }
+
+    #[test]
+    fn its_mode_is_what_was_asked_for_and_nothing_else_is_left() {
+        let (directory, poller) = (tempfile::tempdir().unwrap(), Poller::new().unwrap());
+        let control = open(&directory, &poller);
+        let found = std::fs::symlink_metadata(&control.place().path).unwrap();
+        assert!(found.file_type().is_socket());
+        assert_eq!(found.permissions().mode() & 0o7777, 0o620);
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+        control.close();
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
 }

@@ -78,6 +78,12 @@ pub fn run(arguments: &[OsString]) -> Exit {
     let mut words: Vec<String> = matches.get_many::<String>("words").into_iter().flatten().cloned().collect();
     // After the command's first word flags are the command's, but these are ours wherever they stand.
     let json = matches.get_flag("json") | take(&mut words, &["-j", "--json"]);
+    let one_word = matches.get_one::<String>("command").map(|command| split_words(command));
+    if one_word.as_ref().is_some_and(|command| command.as_ref().is_ok_and(Vec::is_empty)) {
+        let error = command().error(clap::error::ErrorKind::InvalidValue, "the command of --command is empty");
+        let _ = error.print();
+        return Exit::Usage;
+    }
     let path = match socket_path(matches.get_one::<String>("socket")) {
         Ok(path) => path,
         Err(error) => return complain(&error),
@@ -86,8 +92,7 @@ pub fn run(arguments: &[OsString]) -> Exit {
         Ok(server) => server,
         Err(error) => return complain(&error),
     };
-    let command = matches.get_one::<String>("command").map(|command| split_words(command));
-    match command {
+    match one_word {
         Some(Err(error)) => complain(&format!("the command can't be read: {error}")),
         Some(Ok(command)) => one(&mut server, &command, json),
         None if !words.is_empty() => one(&mut server, &words, json),
@@ -201,7 +206,7 @@ impl Server {
         let lost = |error: io::Error| Problem::Lost(format!("the server does not answer: {error}"));
         self.last += 1;
         let command = words.first().cloned().unwrap_or_default();
-        let request = json!({"id": self.last, "command": command, "args": &words[1..]});
+        let request = json!({"id": self.last, "command": command, "args": words.get(1..).unwrap_or_default()});
         let waits = words.iter().any(|word| word == "--wait");
         self.stream.set_read_timeout(if waits { None } else { Some(PATIENCE) }).map_err(lost)?;
         self.stream.write_all(&frame(request.to_string().as_bytes())).map_err(lost)?;

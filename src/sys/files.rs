@@ -84,12 +84,49 @@ pub fn capture_output(file: impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
+/// A file to append to.
+#[derive(Debug)]
+pub struct Appended {
+    /// The file.
+    pub file: File,
+    /// It is what its name says, and not where a link of that name leads to.
+    pub by_its_own_name: bool,
+}
+
 /// Opens a file to append to, made if missing. A FIFO is opened for both directions: else this would wait for a reader.
-pub fn open_to_append(path: &Path) -> io::Result<File> {
-    if std::fs::metadata(path).is_ok_and(|meta| meta.file_type().is_fifo()) {
-        return File::options().read(true).write(true).custom_flags(libc::O_NOCTTY).open(path);
+///
+/// A link is followed only if nobody can have put it there but root and ourselves: any other user would have us write to
+/// files that he may not write to.
+pub fn open_to_append(path: &Path) -> io::Result<Appended> {
+    match open_with(path, libc::O_NOFOLLOW) {
+        Ok(file) => Ok(Appended { file, by_its_own_name: true }),
+        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
+            if !is_trusted_link(path)? {
+                let why = "it is a symbolic link, and somebody else's or in somebody else's directory";
+                return Err(io::Error::other(why));
+            }
+            Ok(Appended { file: open_with(path, 0)?, by_its_own_name: false })
+        }
+        Err(error) => Err(error),
     }
-    File::options().append(true).create(true).custom_flags(libc::O_NOCTTY).open(path)
+}
+
+fn open_with(path: &Path, flags: i32) -> io::Result<File> {
+    let flags = flags | libc::O_NOCTTY;
+    let looked = if flags & libc::O_NOFOLLOW != 0 { std::fs::symlink_metadata(path) } else { std::fs::metadata(path) };
+    if looked.is_ok_and(|meta| meta.file_type().is_fifo()) {
+        return File::options().read(true).write(true).custom_flags(flags).open(path);
+    }
+    File::options().append(true).create(true).custom_flags(flags).open(path)
+}
+
+fn is_trusted_link(path: &Path) -> io::Result<bool> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let ours = |owner: u32| owner == 0 || owner == nix::unistd::geteuid().as_raw();
+    Ok(ours(std::fs::symlink_metadata(path)?.uid()) && ours(std::fs::metadata(directory)?.uid()))
 }
 
 /// What tells a file from every other one: device and inode.

@@ -5,7 +5,13 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+
+/// Whether nobody is at the other end any more. One who only sends no more is there.
+pub fn hung_up(fd: impl AsFd) -> bool {
+    poll(&mut [PollFd::new(fd.as_fd(), PollFlags::empty())], PollTimeout::ZERO).is_ok_and(|count| count > 0)
+}
 
 /// A level-triggered epoll set; what is watched is named by a number of the caller's.
 #[derive(Debug)]
@@ -26,7 +32,14 @@ impl Poller {
 
     /// Whether to watch for room to write as well.
     pub fn want_room(&self, fd: impl AsFd, token: u64, wanted: bool) -> io::Result<()> {
-        let flags = if wanted { EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT } else { EpollFlags::EPOLLIN };
+        self.watch_for(fd, token, true, wanted)
+    }
+
+    /// What to watch for beside hang-up, which is always told of.
+    pub fn watch_for(&self, fd: impl AsFd, token: u64, input: bool, room: bool) -> io::Result<()> {
+        let mut flags = EpollFlags::empty();
+        flags.set(EpollFlags::EPOLLIN, input);
+        flags.set(EpollFlags::EPOLLOUT, room);
         Ok(self.epoll.modify(fd, &mut EpollEvent::new(flags, token))?)
     }
 

@@ -140,9 +140,16 @@ pub fn signal(pid: Pid, what: Kill) {
     }
 }
 
-/// Whether a process with this pid exists (perhaps somebody else's).
+/// Whether a process with this pid exists (perhaps somebody else's). One that has ended does not, even before its parent
+/// has heard of it.
 pub fn exists(pid: Pid) -> bool {
-    pid.0 > 0 && !matches!(kill(nix::unistd::Pid::from_raw(pid.0), None), Err(Errno::ESRCH))
+    pid.0 > 0 && !matches!(kill(nix::unistd::Pid::from_raw(pid.0), None), Err(Errno::ESRCH)) && !has_ended(pid)
+}
+
+fn has_ended(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name before it can hold anything.
+    stat.rsplit_once(')').is_some_and(|(_, fields)| fields.trim_start().starts_with(['Z', 'X']))
 }
 
 /// Bytes of memory that a process has in use, shared pages included (proc_pid_statm(5)).
@@ -235,5 +242,14 @@ mod tests {
         assert!(exists(own_pid()));
         assert!(!exists(Pid(0)));
         assert!(!exists(Pid(-1)));
+    }
+
+    #[test]
+    fn a_process_that_has_ended_does_not_exist_for_want_of_a_parents_interest() {
+        let mut child = Command::new("true").spawn().unwrap();
+        while exists(Pid(child.id() as i32)) {
+            std::thread::yield_now();
+        }
+        assert!(child.wait().unwrap().success());
     }
 }

@@ -7,16 +7,16 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use glob::{MatchOptions, Pattern};
+use glob::Pattern;
+
+use crate::pattern::{OPTIONS, Search};
 
 /// No application has more; a worker that names more is not believed.
 const MAX_FILES: usize = 100_000;
 /// As many symbolic links as the kernel follows.
 const MAX_LINKS: u32 = 40;
-
-/// As Python's `glob` reads patterns.
-const OPTIONS: MatchOptions =
-    MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
+/// Entries of directories that are looked at for the patterns.
+const MAX_ENTRIES: usize = 200_000;
 
 /// See the module's head.
 #[derive(Debug, Default)]
@@ -25,6 +25,10 @@ pub struct Files {
     named: BTreeMap<u32, Named>,
     /// What each looked like; `None`: it has never been there.
     seen: HashMap<PathBuf, Option<Look>>,
+    /// The patterns lead to more than is looked at.
+    too_many: bool,
+    /// That has been said.
+    told: bool,
 }
 
 #[derive(Debug, Default)]
@@ -123,10 +127,24 @@ impl Files {
         for path in self.matches() {
             if !self.seen.contains_key(&path) && self.seen.len() < MAX_FILES {
                 self.seen.insert(path.clone(), look(&path));
-                changed.get_or_insert(path);
+                // Where not all are looked at, it may be an old one whose turn has come.
+                if !self.too_many {
+                    changed.get_or_insert(path);
+                }
             }
         }
         changed
+    }
+
+    /// What the operator should know, once.
+    pub fn warning(&mut self) -> Option<String> {
+        if !self.too_many || std::mem::replace(&mut self.told, true) {
+            return None;
+        }
+        Some(format!(
+            "reload: the patterns of reload_extra_files lead through more than {MAX_ENTRIES} files and directories; what \
+             lies beyond is not watched, and new files are no change"
+        ))
     }
 
     /// Where to wait for changes of them.
@@ -140,10 +158,14 @@ impl Files {
         places
     }
 
-    fn matches(&self) -> Vec<PathBuf> {
-        let patterns = self.named.values().flat_map(|named| &named.patterns);
-        let found = patterns.filter_map(|pattern| glob::glob_with(pattern.as_str(), OPTIONS).ok());
-        found.flatten().filter_map(Result::ok).collect()
+    fn matches(&mut self) -> Vec<PathBuf> {
+        let mut search = Search::new(MAX_ENTRIES);
+        let mut found = Vec::new();
+        for pattern in self.named.values().flat_map(|named| &named.patterns) {
+            found.extend(search.find(pattern.as_str(), MAX_FILES));
+        }
+        self.too_many = !search.is_complete();
+        found
     }
 }
 

@@ -113,6 +113,7 @@ impl Watch {
                 let late = self.files.add(generation, since, files);
                 if !patterns.is_empty() {
                     self.files.add_patterns(generation, &patterns);
+                    self.warn();
                 }
                 if let Some(path) = late.filter(|_| !self.caught_up && self.changed.is_none()) {
                     self.caught_up = true;
@@ -177,7 +178,9 @@ impl Watch {
             self.move_to_places();
         }
         let endless = self.restless_since.is_some_and(|since| now >= since + LONGEST);
-        if let Some(path) = self.files.look() {
+        let changed = self.files.look();
+        self.warn();
+        if let Some(path) = changed {
             self.changed = Some(path);
             self.caught_up = false;
             self.misplaced = true;
@@ -188,6 +191,12 @@ impl Watch {
         self.restless_since = None;
         if let Some(path) = self.changed.take() {
             self.outbox.tell(News::Changed(path));
+        }
+    }
+
+    fn warn(&mut self) {
+        if let Some(warning) = self.files.warning() {
+            self.outbox.tell(News::Warning(warning));
         }
     }
 

@@ -62,6 +62,20 @@ def test_at_hup_nothing_changes(start, launcher, setting, told):
     assert living.read_text() == f"{os.getppid()}\n"
 
 
+def test_a_pidfile_under_another_name_stays(start, launcher):
+    (launcher.directory / "run").mkdir()
+    (launcher.directory / "link").symlink_to("run")
+    server = start("hello:app", conf="pidfile = 'link/app.pid'")
+    server.get()
+    launcher.write("gunicorn.conf.py", "pidfile = 'run/app.pid'")
+    server.send_signal(signal.SIGHUP)
+    server.stderr.find(r"Reloaded: generation \d+ serves")
+    pidfile = launcher.directory / "run" / "app.pid"
+    assert pidfile.read_text() == f"{server.pid}\n"
+    server.stop()
+    assert not pidfile.exists()
+
+
 def test_a_stale_pidfile_is_taken_over_at_hup(start, launcher):
     launcher.write("stale.pid", "garbage\n")
     server = start("hello:app", conf="")

@@ -87,6 +87,31 @@ def test_one_wait_at_a_time(server):
         assert client.receive()["id"] == 1
 
 
+def test_a_client_that_sends_no_more_gets_its_answers(server):
+    begun, path = server(conf="import time; time.sleep(1)")
+    for command in ("show stats", "reload", "reload --wait"):
+        with Control(path) as client:
+            client.send({"id": 1, "command": "help"})
+            client.send({"id": 2, "command": command})
+            client.socket.shutdown(socket.SHUT_WR)
+            assert client.receive()["id"] == 1
+            spent = processes.cpu_ticks(begun.pid)
+            assert client.receive()["id"] == 2 and client.receive() is None
+            # The end of its input woke nobody meanwhile.
+            assert processes.cpu_ticks(begun.pid) - spent < 30
+
+
+def test_who_is_gone_waits_for_nothing(server):
+    begun, path = server(conf="import time; time.sleep(2)")
+    descriptors = processes.descriptors(begun.pid)
+    with Control(path) as client:
+        client.send({"id": 1, "command": "reload --wait"})
+        client.socket.shutdown(socket.SHUT_WR)
+        begun.stderr.find("Handling signal: hup")
+    begun.stderr.find("Reloaded: generation 2")
+    assert processes.wait_until(lambda: processes.descriptors(begun.pid) == descriptors)
+
+
 def test_a_stop_ends_the_wait(server):
     begun, path = server(conf="import time; time.sleep(1)", allowed=["Reload failed"])
     with Control(path) as client:
@@ -128,6 +153,9 @@ def test_the_client_speaks_plainly(server, ctl, program, launcher):
     code, out, err = ctl("show", "stats")
     assert code == 1 and "can't connect to" in err and "g.ctl" in err
     assert ctl("--no-such-flag")[0] == 2
+    for empty in ("", " "):
+        code, out, err = ctl("-c", empty)
+        assert code == 2 and out == "" and "is empty" in err and "panicked" not in err
     name = launcher.directory / "rgunicornctl"
     name.symlink_to(program.argv[0])
     shown = subprocess.run([name, "--version"], capture_output=True, text=True)
@@ -157,6 +185,36 @@ def test_a_second_server_leaves_the_firsts_alone(start, launcher):
     with Control(launcher.directory / "g.ctl") as client:
         assert client.do("show stats")["pid"] == first.pid
     assert first.stop() == 0
+
+
+def test_a_server_that_takes_nobody_is_not_waited_for(start, launcher):
+    path = launcher.directory / "g.ctl"
+    with socket.socket(socket.AF_UNIX) as busy, socket.socket(socket.AF_UNIX) as waiting:
+        busy.bind(str(path))
+        busy.listen(0)
+        waiting.connect(str(path))
+        server = start("--control-socket", "g.ctl", "process:app")
+        assert server.get().status == 200
+        server.stderr.find("No control socket: .*another server has it")
+        assert server.stop() == 0
+    path.unlink()
+
+
+def test_a_place_that_could_not_be_had_is_tried_again(start, launcher):
+    path = launcher.directory / "g.ctl"
+    path.write_text("in the way")
+    server = start("--control-socket", "g.ctl", "process:app")
+    server.get()
+    server.stderr.find("No control socket: ")
+    server.send_signal(signal.SIGHUP)
+    server.stderr.find("Reloaded: generation 2")
+    path.unlink()
+    server.send_signal(signal.SIGHUP)
+    server.stderr.find("Control socket listening at")
+    with Control(path) as client:
+        assert client.do("show stats")["pid"] == server.pid
+    server.stop()
+    assert len(server.stderr.find("No control socket: ")) == 1
 
 
 def test_what_a_killed_server_left_is_replaced(start, launcher):

@@ -121,6 +121,23 @@ def test_what_when_ready_has_started_goes_on(start):
     assert len(server.events.seen) == 1, "it runs once while that thread does"
 
 
+def test_what_when_ready_has_started_and_is_over_keeps_nothing(start):
+    """Nobody has waited for it: it is a zombie."""
+    conf = """
+        import os, subprocess
+        def when_ready(server):
+            server.started = subprocess.Popen(["true"])
+            os.waitid(os.P_PID, server.started.pid, os.WEXITED | os.WNOWAIT)
+        """
+    server = start("hello:app", conf=conf)
+    server.get()
+    reload(server)
+    wait_for(lambda: len([pid for pid in server.family() if "forkserver" in processes.command_line(pid)]) == 1)
+    reload(server, 2)
+    server.stop()
+    assert "stays until the stop" not in server.stderr.text
+
+
 @pytest.mark.parametrize(
     "broken",
     [

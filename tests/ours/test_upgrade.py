@@ -49,6 +49,24 @@ def test_promotion(start, launcher):
     assert not pidfile.exists()
 
 
+def test_the_pidfile_of_another_server_stays_his(start, launcher):
+    other, second = launcher.directory / "other.pid", launcher.directory / "other.pid.2"
+    server = start("process:app", conf="pidfile = 'g.pid'", allowed=["Already running on PID"])
+    server.get()
+    other.write_text(f"{os.getpid()}\n")
+    launcher.write("gunicorn.conf.py", "pidfile = 'other.pid'")
+    new = upgrade(server)
+    server.send_signal(signal.SIGQUIT)
+    server.stderr.find("Already running on PID")
+    assert other.read_text() == f"{os.getpid()}\n" and second.read_text() == f"{new}\n"
+    assert server.wait() == 0
+    os.kill(new, signal.SIGTERM)
+    server.wait_family()
+    other.unlink()
+    # Of no use, and no obstacle.
+    second.unlink()
+
+
 def test_back_out(start, launcher):
     server = start("--pid", "g.pid", "--workers", "2", "process:app", allowed=["this one goes on"])
     server.get()

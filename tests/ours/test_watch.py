@@ -223,6 +223,20 @@ def _shared_object():
     return _ctypes.__file__
 
 
+def test_links_in_a_circle_hold_nobody_up(serve, files):
+    """At the start, and at HUP; what is beside them is watched."""
+    (files.directory / "t" / "deep").mkdir(parents=True)
+    for link in ("a", "b", "deep/c"):
+        (files.directory / "t" / link).symlink_to(".")
+    page = files.write("t/deep/page.html", "one")
+    server = serve(conf=CONF + "reload_extra_files = ['t/**/*.html', 't/**/*.none']\n", allowed=["matches no files"])
+    server.stderr.find(r"Pattern t/\*\*/\*.none currently matches no files")
+    server.send_signal(signal.SIGHUP)
+    server.stderr.find(WATCHES)
+    page.write_text("another")
+    server.stderr.find(r"Reloading: \S+/deep/page.html modified")
+
+
 def test_no_request_fails(serve, files):
     server = serve("--workers", "2")
     with Load(server.address[1]) as load:

@@ -33,6 +33,13 @@ def stat_fields(pid: int) -> list[str] | None:
     return text.rpartition(")")[2].split()
 
 
+def cpu_ticks(pid: int) -> int:
+    """The time that it has spent so far."""
+    fields = stat_fields(pid)
+    assert fields, f"{pid} is gone"
+    return int(fields[11]) + int(fields[12])
+
+
 def parent(pid: int) -> int | None:
     fields = stat_fields(pid)
     return int(fields[1]) if fields else None

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use glob::{MatchOptions, glob_with};
+use glob::Pattern;
 use rgunicorn_wire::PyValue;
 
 use super::{Input, Surroundings, list_of};
+use crate::pattern::Search;
 use crate::settings::python_int::python_strip;
 
 pub(super) fn boolean(input: Input<'_>) -> Result<PyValue, String> {
@@ -40,16 +41,21 @@ pub(super) fn list(input: Input<'_>) -> Result<Vec<PyValue>, String> {
     }
 }
 
+/// A pattern that has matched nothing after so many files and directories may match something.
+const MOST_ENTRIES: usize = 10_000;
+
 pub(super) fn files(input: Input<'_>, around: &mut Surroundings<'_>) -> Result<PyValue, String> {
     let entries = list(input)?;
+    let mut search = Search::new(MOST_ENTRIES);
     for entry in &entries {
         let PyValue::Str(name) = entry else { return Err(format!("{} is not a list of strings", input.quoted())) };
-        let path = around.environment.start_dir.join(name);
         if name.contains(['*', '?', '[']) {
-            if !matches_something(&path) {
+            let start = Pattern::escape(&around.environment.start_dir.to_string_lossy());
+            let found = search.find(&Path::new(&start).join(name).to_string_lossy(), 1);
+            if found.is_empty() && search.is_complete() {
                 around.warnings.push(format!("Pattern {name} currently matches no files."));
             }
-        } else if name.is_empty() || !path.exists() {
+        } else if name.is_empty() || !around.environment.start_dir.join(name).exists() {
             return Err(format!("there is no file {}", input.quoted_part(name)));
         }
     }
@@ -142,11 +148,4 @@ fn one_of(input: Input<'_>, values: &[&str], word: &str) -> Result<PyValue, Stri
         true => Ok(PyValue::Str(word.to_owned())),
         false => Err(format!("{} is not one of {}", input.quoted(), values.join(", "))),
     }
-}
-
-fn matches_something(pattern: &Path) -> bool {
-    // As Python's glob: a star does not match a name that starts with a dot.
-    let options = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::new() };
-    let Some(Ok(mut paths)) = pattern.to_str().map(|pattern| glob_with(pattern, options)) else { return false };
-    paths.next().is_some()
 }
