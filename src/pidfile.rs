@@ -55,12 +55,13 @@ impl Pidfile {
     }
 
     /// Gives it another name, whose holder is gone. If he is not, it stays where it is.
-    pub fn rename(self, path: &Path) -> Result<Pidfile, String> {
+    pub fn rename(&mut self, path: &Path) -> Result<(), String> {
         Pidfile::check(path)?;
         std::fs::rename(&self.path, path).map_err(|error| {
             format!("can't rename pidfile '{}' to '{}': {error}", self.path.display(), path.display())
         })?;
-        Ok(Pidfile { path: path.to_owned() })
+        self.path = path.to_owned();
+        Ok(())
     }
 
     /// Removes the file, if it is still ours.

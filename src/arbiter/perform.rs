@@ -203,11 +203,10 @@ impl Arbiter {
         self.own_listeners();
         if let Some(estate) = self.estates.get(&self.current) {
             self.set_title(estate.config.settings.proc_name());
-            if let (Some(pidfile), Some(path)) = (self.pidfile.take(), &estate.config.pidfile) {
-                match pidfile.rename(path) {
-                    Ok(pidfile) => self.pidfile = Some(pidfile),
-                    Err(message) => self.log.write(Level::Error, &message),
-                }
+            if let (Some(pidfile), Some(path)) = (&mut self.pidfile, &estate.config.pidfile)
+                && let Err(message) = pidfile.rename(path)
+            {
+                self.log.write(Level::Error, &message);
             }
         }
         self.use_control();

@@ -62,9 +62,8 @@ def test_the_pidfile_of_another_server_stays_his(start, launcher):
     assert server.wait() == 0
     os.kill(new, signal.SIGTERM)
     server.wait_family()
+    assert not second.exists()
     other.unlink()
-    # Of no use, and no obstacle.
-    second.unlink()
 
 
 def test_back_out(start, launcher):
