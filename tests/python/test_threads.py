@@ -264,3 +264,36 @@ def test_threads_that_python_cannot_reach_are_lost(start):
     os.kill(worker.pid, signal.SIGABRT)
     worker.says("bye")
     assert worker.wait() == 1
+
+
+def test_threads_that_listen_anew_at_once_are_not_deaf_afterwards(start):
+    """Each connection puts its worker to the end of the listener's queue; here two threads do so at the same moment."""
+    arbiter, _ = serve(
+        start,
+        """
+        import time
+        def app(environ, start_response):
+            time.sleep(0.003)
+            start_response("200 OK", [("Content-Length", "2")])
+            return [b"ok"]
+        """,
+    )
+    until = time.monotonic() + 2.5
+    late = []
+
+    def client():
+        while time.monotonic() < until and not late:
+            with arbiter.connect() as connection:
+                connection.settimeout(5)
+                try:
+                    connection.sendall(REQUEST)
+                    read_until(connection, b"ok")
+                except OSError as error:
+                    late.append(error)
+
+    clients = [threading.Thread(target=client) for _ in range(8)]
+    for each in clients:
+        each.start()
+    for each in clients:
+        each.join()
+    assert not late
