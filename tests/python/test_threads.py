@@ -297,3 +297,23 @@ def test_threads_that_listen_anew_at_once_are_not_deaf_afterwards(start):
     for each in clients:
         each.join()
     assert not late
+
+
+def test_a_place_that_becomes_free_is_taken_at_once(start):
+    arbiter, _ = serve(
+        start,
+        """
+        import time
+        def app(environ, start_response):
+            time.sleep(0.03)
+            start_response("200 OK", [])
+            return [b"ok"]
+        """,
+        worker_connections=2,
+    )
+    began = time.monotonic()
+    clients = [ask(arbiter) for _ in range(8)]
+    for client in clients:
+        assert Response(read_all(client)).body == b"ok"
+    # Four rounds of 30 ms; it looks around unasked once a second.
+    assert time.monotonic() - began < 0.9

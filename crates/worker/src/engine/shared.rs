@@ -229,6 +229,24 @@ impl Shared {
         let open = self.table.closed();
         self.vitals.slot.count_connection(0, open as u64);
         self.discard(conn.take_objects());
+        if self.options.threaded && open + 1 == self.options.worker_connections {
+            // The leader may sleep, and listen to nothing.
+            self.sets.nudge();
+        }
+    }
+
+    /// Takes no more connections when there are as many as there may be; it is for the leader to go on when there are not.
+    pub fn pause_if_full(&self) -> bool {
+        let full = || self.table.open() >= self.options.worker_connections;
+        if !full() {
+            return false;
+        }
+        self.sets.stop_listening(&self.listeners);
+        if self.options.threaded && !full() {
+            // One was closed meanwhile; who did that saw everybody listen.
+            self.sets.nudge();
+        }
+        true
     }
 
     /// Keeps Python objects until somebody is attached.
