@@ -317,3 +317,31 @@ def test_a_place_that_becomes_free_is_taken_at_once(start):
         assert Response(read_all(client)).body == b"ok"
     # Four rounds of 30 ms; it looks around unasked once a second.
     assert time.monotonic() - began < 0.9
+
+
+def test_what_a_thread_leaves_to_others_is_taken_at_once(start):
+    """After a turn's time a connection with many requests goes to the end of the list, and its thread to sleep."""
+    arbiter, _ = serve(
+        start,
+        """
+        import time
+        def app(environ, start_response):
+            if environ["PATH_INFO"] == "/slow":
+                time.sleep(0.03)
+            else:
+                until = time.perf_counter() + 0.0002
+                while time.perf_counter() < until:
+                    pass
+            start_response("200 OK", [("Content-Length", "2")])
+            return [b"ok"]
+        """,
+        threads=2,
+    )
+    client = arbiter.connect()
+    for _ in range(3):
+        began = time.monotonic()
+        client.sendall(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n" + 40 * REQUEST)
+        data = b""
+        while data.count(b"\r\n\r\nok") < 41:
+            data += client.recv(1 << 16)
+        assert time.monotonic() - began < 0.8

@@ -90,7 +90,7 @@ impl Sentinel {
             if rung || asleep {
                 bell.awake(rung);
             }
-            asleep = now - busy_at > SLEEP_AFTER;
+            asleep = now.saturating_sub(busy_at) > SLEEP_AFTER;
             if asleep {
                 // What begins from now on rings; what has begun before is seen.
                 bell.sleep();
@@ -126,6 +126,10 @@ impl Sentinel {
                 shared.pass_idle();
             }
             shared.sweep();
+            if shared.table.ready() > 0 && shared.crew.busy_leader().is_none() {
+                // The leader has come back meanwhile, found nothing and sleeps.
+                shared.sets.nudge();
+            }
         }
     }
 
@@ -135,10 +139,10 @@ impl Sentinel {
         let used = crate::sys::thread_cpu(leader.thread()).unwrap_or(0);
         let last = std::mem::replace(&mut self.burn, Burn { of: (leader.thread(), begun), seen: now, used });
         if last.of != (leader.thread(), begun) {
-            return now - begun < 2 * TICK_NS;
+            return now.saturating_sub(begun) < 2 * TICK_NS;
         }
-        let (used, passed) = (used.saturating_sub(last.used), now - last.seen);
-        used > passed / 2 && now - begun < BURN_LIMIT
+        let (used, passed) = (used.saturating_sub(last.used), now.saturating_sub(last.seen));
+        used > passed / 2 && now.saturating_sub(begun) < BURN_LIMIT
     }
 }
 

@@ -87,6 +87,10 @@ impl Serving {
             {
                 self.drive(conn);
             }
+            if shared.table.ready() > 0 {
+                // Left by this thread, which sleeps now; the leader may do so already.
+                shared.sets.nudge();
+            }
         }
     }
 
@@ -110,10 +114,11 @@ impl Serving {
                 self.await_abort()?;
             }
             shared.drop_garbage();
-            let limit = if shared.table.ready() > 0 { 0 } else { self.wait_ms() };
             if !shared.crew.wait(&self.seat) {
                 return Ok(());
             }
+            // Whoever makes something ready from now on sees that this thread sleeps, and wakes it.
+            let limit = if shared.table.ready() > 0 { 0 } else { self.wait_ms() };
             self.gateway.took = 0;
             shared.set_waiting(true);
             shared.sets.wait(limit, &mut self.wakes);
