@@ -67,7 +67,7 @@ impl Silence {
         if silent < self.timeout {
             self.told = false;
         } else if !self.told {
-            self.end_worker(shared, silent);
+            self.end_worker(shared, silent, true);
         }
     }
 
@@ -88,8 +88,9 @@ impl Silence {
                 _ => self.overdue[number] = Some((turn, now)),
             }
             if !shared.options.threaded {
-                if !self.told {
-                    self.end_worker(shared, age);
+                // Whether it makes progress is of no account here.
+                if !self.told && !self.end_worker(shared, age, false) {
+                    self.overdue[number] = None;
                 }
                 continue;
             }
@@ -106,16 +107,18 @@ impl Silence {
         };
         let all_lost = shared.options.threaded && shared.crew.seats.iter().enumerate().all(lost);
         // Said once, unless something moved while it was looked at.
-        self.lost = all_lost && (self.lost || self.end_worker(shared, LOST_NS));
+        self.lost = all_lost && (self.lost || self.end_worker(shared, LOST_NS, true));
     }
 
-    /// Tells the arbiter that this worker is silent, unless it is over meanwhile: false.
-    fn end_worker(&mut self, shared: &Shared, silent: u64) -> bool {
+    /// Tells the arbiter that this worker is silent, unless its request is over meanwhile, or, where `progress` counts, has
+    /// made some: false.
+    fn end_worker(&mut self, shared: &Shared, silent: u64, progress: bool) -> bool {
         let seat = &shared.crew.seats[0];
         let (sign, turn, begun) = (last_sign(shared), seat.in_flight.turn(), seat.begun());
         shared.stacks.write(seat.thread());
         // That took a while, and what was silent may be over.
-        if last_sign(shared) != sign || seat.in_flight.turn() != turn || seat.begun() != begun {
+        let moved = progress && last_sign(shared) != sign;
+        if moved || seat.in_flight.turn() != turn || seat.begun() != begun {
             return false;
         }
         self.told = true;
