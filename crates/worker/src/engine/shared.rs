@@ -203,7 +203,8 @@ impl Shared {
     pub fn close(&self, mut conn: Box<Conn>) {
         let forked = self.forked.load(Ordering::Relaxed);
         if let Some(token) = conn.token {
-            if forked {
+            // Somebody else has the socket: it would stay in the set.
+            if forked || conn.taken {
                 self.sets.remove(conn.raw_fd());
             }
             self.table.forget(token);
