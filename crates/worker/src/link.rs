@@ -135,12 +135,12 @@ impl LinkInner {
         self.closing.load(Ordering::Relaxed)
     }
 
-    /// Sends one message; a full or closed link drops it.
-    pub fn say(&self, message: &WorkerSays) {
+    /// Sends one message. False: the link is full or closed, and nothing was said.
+    pub fn say(&self, message: &WorkerSays) -> bool {
         let bytes = rgunicorn_wire::encode(message);
         let bytes =
             if bytes.len() > rgunicorn_wire::MAX_INLINE { rgunicorn_wire::encode(&shortened(message)) } else { bytes };
-        self.try_say(&bytes);
+        self.try_say(&bytes)
     }
 
     fn try_say(&self, bytes: &[u8]) -> bool {

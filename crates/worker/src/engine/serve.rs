@@ -163,10 +163,13 @@ impl Serving {
             && shared.vitals.served.load(Ordering::Relaxed) >= limit
             && !shared.watch.recycle_asked.swap(true, Ordering::Relaxed)
         {
+            if !shared.link.say(&WorkerSays::Recycle) {
+                // The link is full. The next request tries again.
+                return shared.watch.recycle_asked.store(false, Ordering::Relaxed);
+            }
             Python::attach(|py| {
                 let _ = self.bridge.bind(py).call_method0("recycling");
             });
-            shared.link.say(&WorkerSays::Recycle);
         }
     }
 

@@ -23,6 +23,8 @@ pub struct Silence {
     awake_since: u64,
     /// The arbiter has been told.
     told: bool,
+    /// It could not be told yet: the link is full.
+    unsaid: Option<WorkerSays>,
     /// All threads are in requests that cannot be interrupted.
     lost: bool,
     /// For each seat, the request that has taken too long, and when that was found.
@@ -36,6 +38,7 @@ impl Silence {
             request_timeout: shared.options.request_timeout,
             awake_since: crate::sys::now(),
             told: false,
+            unsaid: None,
             lost: false,
             overdue: shared.crew.seats.iter().map(|_| None).collect(),
         }
@@ -58,6 +61,11 @@ impl Silence {
     pub fn look(&mut self, shared: &Shared, now: u64) {
         if shared.vitals.slot.state() == State::Booting {
             return;
+        }
+        if let Some(silent) = self.unsaid.take()
+            && shared.condemned.load(Ordering::Relaxed)
+        {
+            self.tell(shared, silent);
         }
         self.look_at_requests(shared, now);
         if self.timeout == 0 {
@@ -127,8 +135,14 @@ impl Silence {
             // The client first: the arbiter's ABRT may end the request before this thread runs again.
             seat.in_flight.answer_504(turn, false);
         }
-        shared.link.say(&WorkerSays::Silent { for_ms: silent / 1_000_000 });
+        self.tell(shared, WorkerSays::Silent { for_ms: silent / 1_000_000 });
         true
+    }
+
+    fn tell(&mut self, shared: &Shared, silent: WorkerSays) {
+        if !shared.link.say(&silent) {
+            self.unsaid = Some(silent);
+        }
     }
 }
 
