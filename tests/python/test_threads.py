@@ -345,3 +345,42 @@ def test_what_a_thread_leaves_to_others_is_taken_at_once(start):
         while data.count(b"\r\n\r\nok") < 41:
             data += client.recv(1 << 16)
         assert time.monotonic() - began < 0.8
+
+
+def test_no_thread_waits_for_the_gil_with_what_another_worker_could_serve(start):
+    """C code that holds the GIL: one more thread finds that out, and what comes then goes to the other worker."""
+    arbiter = start(
+        """
+        import ctypes, os
+        library = ctypes.PyDLL(None)
+        def app(environ, start_response):
+            if environ["PATH_INFO"] == "/hold":
+                print("held", flush=True)
+                for _ in range(3):
+                    library.usleep(990000)
+            start_response("200 OK", [("Content-Length", "5"), ("X-Pid", str(os.getpid()))])
+            return [b"hello"]
+        """
+    )
+    arbiter.boot(settings={"worker_class": "gthread", "threads": 4, "workers": 2, "keepalive": 30})
+    workers = [arbiter.fork() for _ in range(2)]
+    owned = {worker.pid: [] for worker in workers}
+    while min(len(clients) for clients in owned.values()) < 6:
+        client = arbiter.connect()
+        client.sendall(REQUEST)
+        owned[int(Response(read_until(client, b"hello")).headers["x-pid"])].append(client)
+    stuck, *others = owned[workers[0].pid][:6]
+    stuck.sendall(b"GET /hold HTTP/1.1\r\nHost: a\r\n\r\n")
+    arbiter.wait_for(lambda: "held" in arbiter.stdout())
+    began = time.monotonic()
+    for client in others:
+        client.sendall(REQUEST)
+        time.sleep(0.02)
+    late = 0
+    for client in others:
+        client.settimeout(max(0.001, began + 0.8 - time.monotonic()))
+        try:
+            read_until(client, b"hello")
+        except TimeoutError:
+            late += 1
+    assert late <= 1

@@ -148,6 +148,11 @@ impl Garbage {
     pub fn is_empty(&self) -> bool {
         self.peer.is_none() && self.bodies.is_empty()
     }
+
+    /// Whether it may be worth the while to drop it soon.
+    pub fn is_big(&self) -> bool {
+        !self.bodies.is_empty()
+    }
 }
 
 /// What came of reading.

@@ -113,7 +113,9 @@ impl Serving {
             if shared.condemned.load(Ordering::Relaxed) {
                 self.await_abort()?;
             }
-            shared.drop_garbage();
+            if !shared.options.threaded {
+                shared.drop_garbage();
+            }
             if !shared.crew.wait(&self.seat) {
                 return Ok(());
             }

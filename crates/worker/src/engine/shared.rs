@@ -18,6 +18,9 @@ use super::table::Table;
 use crate::link::LinkInner;
 use crate::sys::now;
 
+/// With several threads, so many connections may leave Python objects behind before the main thread is woken for them.
+const GARBAGE_LIMIT: usize = 256;
+
 /// What exchanges need of the worker.
 #[derive(Debug)]
 pub struct Vitals {
@@ -253,8 +256,16 @@ impl Shared {
     /// Keeps Python objects until somebody is attached.
     pub fn discard(&self, garbage: Garbage) {
         if !garbage.is_empty() {
-            self.garbage.lock().unwrap_or_else(PoisonError::into_inner).push(garbage);
+            let big = garbage.is_big();
+            let mut kept = self.garbage.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.push(garbage);
+            let many = kept.len().is_multiple_of(GARBAGE_LIMIT);
+            drop(kept);
             self.has_garbage.store(true, Ordering::Release);
+            if self.options.threaded && (big || many) {
+                // The main thread drops it, which looks once a second unasked.
+                self.main.ring();
+            }
         }
     }
 
