@@ -368,3 +368,28 @@ def test_bodies_that_are_kept_have_a_budget(start):
     for client in clients[::-1]:
         client.sendall(b"x")
         assert read_all(client).endswith(b"\r\n1000001")
+
+
+def test_a_stream_to_a_slow_client_is_not_kept_whole(start):
+    arbiter = start(
+        """
+        def app(environ, start_response):
+            start_response("200 OK", [])
+            for _ in range(1000):
+                yield b"x" * 65536
+        """
+    )
+    arbiter.boot(unix=True)
+    worker = arbiter.fork()
+    arbiter.get(method="HEAD")
+    before = resident(worker.pid)
+    client = arbiter.connect()
+    client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+    got = 0
+    while got < 60_000_000:
+        # Slower than the app, so that something is kept all the time.
+        time.sleep(0.0005)
+        got += len(client.recv(1 << 16))
+    assert resident(worker.pid) - before < 16000
+    got += len(read_all(client))
+    assert got > 65_536_000

@@ -378,3 +378,54 @@ def test_unix_sockets_are_handed_off_too(start):
         last.connect(arbiter.listeners[0].getsockname())
         last.sendall(b"GET / HTTP/1.0\r\n\r\n")
         assert read_all(last).endswith(b"hello")
+
+
+@pytest.mark.parametrize("what", ["connections", "descriptors"])
+def test_a_worker_without_room_leaves_what_waits_to_others_and_sleeps(start, what):
+    app = APP + """
+import resource
+def fill(environ):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if environ["PATH_INFO"] == "/fill":
+        used = max(map(int, os.listdir("/proc/self/fd"))) + 1
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used, hard))
+        held = []
+        try:
+            while True:
+                held.append(os.dup(0))
+        except OSError:
+            fill.held = held
+    elif environ["PATH_INFO"] == "/empty":
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+inner = app
+def app(environ, start_response):
+    fill(environ)
+    return inner(environ, start_response)
+"""
+    limit = 4 if what == "connections" else 100
+    arbiter, (first, second) = serve(start, app=app, worker_connections=limit)
+    clients = kept_by(arbiter, first.pid, 3)
+    others = [client for client in arbiter.others if client not in clients]
+    if what == "descriptors":
+        assert others[0].ask("/fill").answer() == second.pid
+    clients[0].ask("/stuck")
+    arbiter.wait_for(lambda: "stuck" in arbiter.stdout())
+    # The first of them may find the last place; the others wait.
+    for client in clients[1:]:
+        client.ask()
+    time.sleep(0.1)
+    before = ticks(second.pid)
+    time.sleep(0.5)
+    assert ticks(second.pid) - before < 20, "it spins"
+    if what == "descriptors":
+        assert others[0].ask("/empty").answer() == second.pid
+    else:
+        others[0].socket.close()
+    assert {client.answer() for client in clients[1:]} == {second.pid}
+    go(arbiter)
+
+
+def ticks(pid):
+    """Of CPU time, 10 ms each."""
+    with open(f"/proc/{pid}/stat") as stat:
+        return sum(map(int, stat.read().rpartition(") ")[2].split()[11:13]))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import select
 
 import pytest
-from harness import read_until
+from harness import Response, read_until
 
 HELLO = """
 def app(environ, start_response):
@@ -276,3 +277,45 @@ def test_a_client_that_leaves_is_no_error(start):
         client.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2000000\r\n\r\n")
     arbiter.wait_for(lambda: "Ignoring ConnectionResetError of POST /: the client left" in arbiter.output())
     assert "[ERROR]" not in arbiter.output()
+
+
+@pytest.mark.parametrize("spare", [True, False], ids=["spare", "none"])
+def test_logs_are_opened_again_by_a_worker_without_descriptors(start, spare):
+    """It has some in reserve; without them a log stays where it is, and so does the worker."""
+    arbiter = start(
+        """
+        import os, resource
+        held = []
+        def app(environ, start_response):
+            print(environ["PATH_INFO"], file=environ["wsgi.errors"])
+            if environ["PATH_INFO"] in ("/full", "/none"):
+                limit = 3 if environ["PATH_INFO"] == "/none" else max(map(int, os.listdir("/proc/self/fd"))) + 1
+                resource.setrlimit(resource.RLIMIT_NOFILE, (limit, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+                try:
+                    while True:
+                        held.append(os.dup(0))
+                except OSError:
+                    pass
+            start_response("200 OK", [])
+            return [b"hello"]
+        """
+    )
+    arbiter.boot(settings={"errorlog": "error.log", "keepalive": 30})
+    worker = arbiter.fork()
+    client = arbiter.connect()
+
+    def ask(path):
+        client.sendall(b"GET %s HTTP/1.1\r\nHost: a\r\n\r\n" % path)
+        return Response(read_until(client, b"hello", 1)).headers["connection"]
+
+    ask(b"/full" if spare else b"/none")
+    os.rename(arbiter.directory / "error.log", arbiter.directory / "old.log")
+    fd = os.open(arbiter.directory / "error.log", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+    worker.link.send({"type": "logs", "error": True, "access": False, "captured": False}, [fd])
+    os.close(fd)
+    # What follows it on the link shows when it has been read.
+    worker.link.send({"type": "drain"})
+    arbiter.wait_for(lambda: ask(b"/next") == "close")
+    arbiter.wait_for(lambda: "/next" in arbiter.file("error.log" if spare else "old.log"))
+    assert spare or not arbiter.file("error.log")
+    assert not select.select([worker.link.ours], [], [], 0.2)[0], "it leaves"

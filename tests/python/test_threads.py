@@ -264,3 +264,123 @@ def test_threads_that_python_cannot_reach_are_lost(start):
     os.kill(worker.pid, signal.SIGABRT)
     worker.says("bye")
     assert worker.wait() == 1
+
+
+def test_threads_that_listen_anew_at_once_are_not_deaf_afterwards(start):
+    """Each connection puts its worker to the end of the listener's queue; here two threads do so at the same moment."""
+    arbiter, _ = serve(
+        start,
+        """
+        import time
+        def app(environ, start_response):
+            time.sleep(0.003)
+            start_response("200 OK", [("Content-Length", "2")])
+            return [b"ok"]
+        """,
+    )
+    until = time.monotonic() + 2.5
+    late = []
+
+    def client():
+        while time.monotonic() < until and not late:
+            with arbiter.connect() as connection:
+                connection.settimeout(5)
+                try:
+                    connection.sendall(REQUEST)
+                    read_until(connection, b"ok")
+                except OSError as error:
+                    late.append(error)
+
+    clients = [threading.Thread(target=client) for _ in range(8)]
+    for each in clients:
+        each.start()
+    for each in clients:
+        each.join()
+    assert not late
+
+
+def test_a_place_that_becomes_free_is_taken_at_once(start):
+    arbiter, _ = serve(
+        start,
+        """
+        import time
+        def app(environ, start_response):
+            time.sleep(0.03)
+            start_response("200 OK", [])
+            return [b"ok"]
+        """,
+        worker_connections=2,
+    )
+    began = time.monotonic()
+    clients = [ask(arbiter) for _ in range(8)]
+    for client in clients:
+        assert Response(read_all(client)).body == b"ok"
+    # Four rounds of 30 ms; it looks around unasked once a second.
+    assert time.monotonic() - began < 0.9
+
+
+def test_what_a_thread_leaves_to_others_is_taken_at_once(start):
+    """After a turn's time a connection with many requests goes to the end of the list, and its thread to sleep."""
+    arbiter, _ = serve(
+        start,
+        """
+        import time
+        def app(environ, start_response):
+            if environ["PATH_INFO"] == "/slow":
+                time.sleep(0.03)
+            else:
+                until = time.perf_counter() + 0.0002
+                while time.perf_counter() < until:
+                    pass
+            start_response("200 OK", [("Content-Length", "2")])
+            return [b"ok"]
+        """,
+        threads=2,
+    )
+    client = arbiter.connect()
+    for _ in range(3):
+        began = time.monotonic()
+        client.sendall(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n" + 40 * REQUEST)
+        data = b""
+        while data.count(b"\r\n\r\nok") < 41:
+            data += client.recv(1 << 16)
+        assert time.monotonic() - began < 0.8
+
+
+def test_no_thread_waits_for_the_gil_with_what_another_worker_could_serve(start):
+    """C code that holds the GIL: one more thread finds that out, and what comes then goes to the other worker."""
+    arbiter = start(
+        """
+        import ctypes, os
+        library = ctypes.PyDLL(None)
+        def app(environ, start_response):
+            if environ["PATH_INFO"] == "/hold":
+                print("held", flush=True)
+                for _ in range(3):
+                    library.usleep(990000)
+            start_response("200 OK", [("Content-Length", "5"), ("X-Pid", str(os.getpid()))])
+            return [b"hello"]
+        """
+    )
+    arbiter.boot(settings={"worker_class": "gthread", "threads": 4, "workers": 2, "keepalive": 30})
+    workers = [arbiter.fork() for _ in range(2)]
+    owned = {worker.pid: [] for worker in workers}
+    while min(len(clients) for clients in owned.values()) < 6:
+        client = arbiter.connect()
+        client.sendall(REQUEST)
+        owned[int(Response(read_until(client, b"hello")).headers["x-pid"])].append(client)
+    stuck, *others = owned[workers[0].pid][:6]
+    stuck.sendall(b"GET /hold HTTP/1.1\r\nHost: a\r\n\r\n")
+    arbiter.wait_for(lambda: "held" in arbiter.stdout())
+    began = time.monotonic()
+    for client in others:
+        client.sendall(REQUEST)
+        time.sleep(0.02)
+    late = 0
+    for client in others:
+        client.settimeout(max(0.001, began + 0.8 - time.monotonic()))
+        try:
+            read_until(client, b"hello")
+        except TimeoutError:
+            late += 1
+    assert late <= 1

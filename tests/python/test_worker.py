@@ -287,6 +287,29 @@ def test_silence_is_told_with_stacks_and_answered(start):
     ]
 
 
+@pytest.mark.parametrize("piece", [0.3, 0.003])
+def test_a_request_has_its_own_limit_whatever_it_sends(start, piece):
+    arbiter, worker = serve(
+        start,
+        f"""
+        import time
+        def app(environ, start_response):
+            start_response("200 OK", [])
+            for _ in range(int(6 / {piece})):
+                time.sleep({piece})
+                yield b"x"
+        """,
+        request_timeout=1,
+    )
+    client = arbiter.connect()
+    client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert worker.says("silent", 4)["for_ms"] >= 1000
+    assert "in app" in worker.stacks_text()
+    os.kill(worker.pid, signal.SIGABRT)
+    worker.says("bye")
+    assert worker.wait() == 1
+
+
 def test_stacks_come_with_the_gil_held(start):
     arbiter, worker = serve(
         start,

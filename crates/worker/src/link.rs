@@ -3,7 +3,7 @@
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, send};
 use pyo3::prelude::*;
@@ -30,6 +30,8 @@ pub struct LinkInner {
     closing: AtomicBool,
     closed: AtomicBool,
     logs: OnceLock<[Option<Arc<log_writer::Inner>>; 2]>,
+    /// Descriptors to give up for those that come with a message, and for what is done with them.
+    spares: Mutex<Vec<OwnedFd>>,
 }
 
 #[pymethods]
@@ -38,8 +40,8 @@ impl Link {
     #[new]
     fn new(fd: RawFd) -> Self {
         let (reading, retire, drain, heirs, closing, closed, logs) = Default::default();
-        let fd = crate::sys::own(fd);
-        Link { inner: Arc::new(LinkInner { fd, reading, retire, drain, heirs, closing, closed, logs }) }
+        let (fd, spares) = (crate::sys::own(fd), Mutex::new(spares()));
+        Link { inner: Arc::new(LinkInner { fd, reading, retire, drain, heirs, closing, closed, logs, spares }) }
     }
 
     /// The app is loaded and the worker serves.
@@ -133,12 +135,12 @@ impl LinkInner {
         self.closing.load(Ordering::Relaxed)
     }
 
-    /// Sends one message; a full or closed link drops it.
-    pub fn say(&self, message: &WorkerSays) {
+    /// Sends one message. False: the link is full or closed, and nothing was said.
+    pub fn say(&self, message: &WorkerSays) -> bool {
         let bytes = rgunicorn_wire::encode(message);
         let bytes =
             if bytes.len() > rgunicorn_wire::MAX_INLINE { rgunicorn_wire::encode(&shortened(message)) } else { bytes };
-        self.try_say(&bytes);
+        self.try_say(&bytes)
     }
 
     fn try_say(&self, bytes: &[u8]) -> bool {
@@ -148,6 +150,7 @@ impl LinkInner {
     fn listen(&self) {
         // Whoever asks while another thread has a message in its hands waits until what that says is known.
         let _one_at_a_time = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let _spared = self.spare();
         while !self.closed.load(Ordering::Relaxed) {
             match self.receive() {
                 Ok((bytes, _)) if bytes.is_empty() => self.closed.store(true, Ordering::Relaxed),
@@ -177,7 +180,8 @@ impl LinkInner {
         let message = recvmsg::<()>(self.raw_fd(), &mut parts, Some(&mut space), flags)?;
         let length = message.bytes;
         let mut fds = Vec::new();
-        for control in message.cmsgs()? {
+        // An error: there was no room for descriptors. The message has come all the same.
+        for control in message.cmsgs().into_iter().flatten() {
             if let ControlMessageOwned::ScmRights(numbers) = control {
                 fds.extend(numbers.into_iter().map(crate::sys::own));
             }
@@ -185,6 +189,14 @@ impl LinkInner {
         Ok((buffer[..length].to_vec(), fds))
     }
 
+    /// Gives up the spare descriptors until what comes back is dropped.
+    fn spare(&self) -> Spared<'_> {
+        let mut spares = self.spares.lock().unwrap_or_else(PoisonError::into_inner);
+        spares.clear();
+        Spared(spares)
+    }
+
+    /// Without a descriptor for it a log stays where it is.
     fn reopen(&self, logs: Logs, fds: Vec<OwnedFd>) {
         let mut fds = fds.into_iter();
         let error = if logs.error { fds.next() } else { None };
@@ -201,6 +213,21 @@ impl LinkInner {
             }
         }
     }
+}
+
+/// See [`LinkInner::spare`].
+struct Spared<'l>(MutexGuard<'l, Vec<OwnedFd>>);
+
+impl Drop for Spared<'_> {
+    fn drop(&mut self) {
+        *self.0 = spares();
+    }
+}
+
+/// For both logs, and for a copy of each while it is opened again.
+fn spares() -> Vec<OwnedFd> {
+    let null = || std::fs::File::open("/dev/null").ok().map(OwnedFd::from);
+    std::iter::repeat_with(null).take(4).flatten().collect()
 }
 
 fn shortened(message: &WorkerSays) -> WorkerSays {

@@ -34,8 +34,10 @@ pub struct Inner {
 impl Inner {
     /// Lines go to this file from now on; the number of the descriptor stays.
     pub fn reopen(&self, file: BorrowedFd<'_>) -> io::Result<()> {
+        // Both or none.
+        let copy = file.try_clone_to_owned()?;
         crate::sys::replace(file, self.fd.as_raw_fd())?;
-        self.writer.reopen(file.try_clone_to_owned()?);
+        self.writer.reopen(copy);
         Ok(())
     }
 }

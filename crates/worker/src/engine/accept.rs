@@ -15,7 +15,7 @@ use crate::sys::now;
 /// Connections accepted at a wake by the only worker there is.
 const ACCEPT_BATCH: usize = 16;
 /// How long no connection is accepted when descriptors have run out.
-const NO_DESCRIPTORS_NS: u64 = 100_000_000;
+pub(super) const NO_DESCRIPTORS_NS: u64 = 100_000_000;
 /// Connections taken from a queue in one go when the whole server stops.
 const DRAIN_BATCH: usize = 1024;
 
@@ -47,8 +47,7 @@ impl Serving {
             };
             self.shared.watch.accept_failing.store(false, Ordering::Relaxed);
             self.admit(fd, index, peer);
-            if self.shared.table.open() >= self.shared.options.worker_connections {
-                self.shared.sets.stop_listening(&self.shared.listeners);
+            if self.shared.pause_if_full() {
                 return;
             }
         }

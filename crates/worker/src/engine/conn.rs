@@ -19,6 +19,8 @@ pub const BODIES_LIMIT: usize = 64 * 1024 * 1024;
 /// What is read and thrown away of a connection that is being closed: an upload that the app did not want. Time bounds it
 /// too.
 const LINGER_BYTES: usize = 16 * 1024 * 1024;
+/// Bytes of a response that are kept in one piece. What was sent of a piece is freed with all of it.
+const PIECE: usize = 256 * 1024;
 
 static SERIAL: AtomicU64 = AtomicU64::new(1);
 
@@ -145,6 +147,11 @@ impl Garbage {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.peer.is_none() && self.bodies.is_empty()
+    }
+
+    /// Whether it may be worth the while to drop it soon.
+    pub fn is_big(&self) -> bool {
+        !self.bodies.is_empty()
     }
 }
 
@@ -378,7 +385,7 @@ impl Out {
             skip = 0;
             self.buffered += rest.len();
             match self.parts.back_mut() {
-                Some(Part::Bytes { data, .. }) => data.extend_from_slice(rest),
+                Some(Part::Bytes { data, .. }) if data.len() + rest.len() <= PIECE => data.extend_from_slice(rest),
                 _ => self.parts.push_back(Part::Bytes { data: rest.to_vec(), sent: 0 }),
             }
         }

@@ -329,14 +329,13 @@ impl Serving {
             }
             let token = self.shared.table.admit();
             conn.token = Some(token);
-            let (fd, listener) = (conn.raw_fd(), conn.listener);
-            let parked = self.shared.table.park(conn);
-            // Registered after it has its place, so that the first event finds it. What is there already makes one.
-            if self.shared.sets.add(fd, token).is_err() {
-                for conn in self.shared.table.expired(0, |waiting| waiting.token == Some(token)) {
-                    self.shared.close(conn);
-                }
+            let listener = conn.listener;
+            // What is there already makes an event, which leaves a mark. Once it is parked it is anyone's.
+            if self.shared.sets.add(conn.raw_fd(), token).is_err() {
+                self.shared.close(conn);
+                return None;
             }
+            let parked = self.shared.table.park(conn);
             self.shared.sets.requeue(&self.shared.listeners, listener);
             return parked;
         }

@@ -8,6 +8,7 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::errno::Errno;
@@ -17,9 +18,11 @@ use rgunicorn_http::proxy::{Endpoints, Header, Protocol};
 use rgunicorn_wire::hand_off::{MAX_INPUT, MAX_PASSED, Passed};
 use rgunicorn_wire::scoreboard::{Scoreboard, Slot, State};
 
+use super::accept::NO_DESCRIPTORS_NS;
 use super::conn::{Conn, Phase};
 use super::options::Listener;
 use super::shared::Shared;
+use crate::sys::now;
 
 /// Kinds of proxied connections, by their number in a message.
 const PROTOCOLS: [Protocol; 6] =
@@ -45,6 +48,24 @@ impl HandOff {
     /// For the worker in this slot.
     pub fn new(receive: OwnedFd, send: OwnedFd, board: Scoreboard<'static>, slot: u32) -> Self {
         HandOff { receive, send, board, slot, spare: Mutex::new(spare()) }
+    }
+
+    /// Whether there is something to give up.
+    fn has_spare(&self) -> bool {
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.is_none() {
+            *spare = self::spare();
+        }
+        spare.is_some()
+    }
+
+    /// The next message and its connection, in the spare descriptor's place; `None`: it was none that has one.
+    fn receive(&self) -> nix::Result<Option<(Vec<u8>, OwnedFd)>> {
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        *spare = None;
+        let received = receive(self.receive.as_raw_fd());
+        *spare = self::spare();
+        received
     }
 
     /// The fewest connections that another idle worker has.
@@ -132,38 +153,44 @@ impl Shared {
         if look.is_err() || !self.may_receive() {
             return false;
         }
-        let received = {
-            let mut spare = self.hand_off.spare.lock().unwrap_or_else(PoisonError::into_inner);
-            *spare = None;
-            let received = receive(self.hand_off.receive.as_raw_fd());
-            *spare = self::spare();
-            received
-        };
-        let Ok((passed, fd)) = received else { return false };
+        let Ok(Some((passed, fd))) = self.hand_off.receive() else { return false };
         let Some(conn) = self.adopt(&passed, fd) else { return false };
         let open = self.table.opened();
         self.vitals.slot.count_connection(1, open as u64);
         self.table.push_first(conn);
-        self.sets.requeue_receiver();
+        if !self.pause_if_full() {
+            self.sets.requeue_receiver();
+        }
         true
     }
 
     /// Takes everything that waits there: the whole server stops, and nobody else will.
     pub fn receive_all(&self) {
-        while let Ok((passed, fd)) = receive(self.hand_off.receive.as_raw_fd()) {
-            if let Some(conn) = self.adopt(&passed, fd) {
-                self.table.opened();
-                self.table.push(conn);
+        while self.hand_off.has_spare() {
+            match self.hand_off.receive() {
+                Ok(Some((passed, fd))) => {
+                    if let Some(conn) = self.adopt(&passed, fd) {
+                        self.table.opened();
+                        self.table.push(conn);
+                    }
+                }
+                Ok(None) => {}
+                Err(_) => return,
             }
         }
     }
 
+    /// Whether there is room for what waits there. If not, it is left alone for a while: it would be reported for ever.
     fn may_receive(&self) -> bool {
-        let mut spare = self.hand_off.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        if spare.is_none() {
-            *spare = self::spare();
+        if !self.sets.receives() || self.pause_if_full() {
+            return false;
         }
-        spare.is_some() && self.sets.receives() && self.table.open() < self.options.worker_connections
+        if !self.hand_off.has_spare() {
+            self.watch.accept_after.store(now() + NO_DESCRIPTORS_NS, Ordering::Relaxed);
+            self.sets.stop_listening(&self.listeners);
+            return false;
+        }
+        true
     }
 
     fn adopt(&self, passed: &[u8], fd: OwnedFd) -> Option<Box<Conn>> {
@@ -274,7 +301,7 @@ fn send(socket: RawFd, message: &[u8], fd: RawFd) -> io::Result<()> {
     }
 }
 
-fn receive(socket: RawFd) -> io::Result<(Vec<u8>, OwnedFd)> {
+fn receive(socket: RawFd) -> nix::Result<Option<(Vec<u8>, OwnedFd)>> {
     let mut buffer = vec![0; MAX_PASSED + 1];
     let mut space = nix::cmsg_space!([RawFd; 1]);
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
@@ -286,8 +313,13 @@ fn receive(socket: RawFd) -> io::Result<(Vec<u8>, OwnedFd)> {
                 other => break other?,
             }
         };
+        if message.bytes == 0 {
+            // The end: no message is empty.
+            return Err(Errno::ENOTCONN);
+        }
         let mut fd = None;
-        for control in message.cmsgs()? {
+        // An error: there was no room for the descriptor.
+        for control in message.cmsgs().into_iter().flatten() {
             if let ControlMessageOwned::ScmRights(passed) = control {
                 // All of them are owned, so that what is too many is closed.
                 fd = passed.into_iter().map(crate::sys::own).collect::<Vec<_>>().into_iter().next();
@@ -296,6 +328,5 @@ fn receive(socket: RawFd) -> io::Result<(Vec<u8>, OwnedFd)> {
         (message.bytes, fd)
     };
     buffer.truncate(length);
-    let fd = fd.ok_or_else(|| io::Error::other("a connection came without its descriptor"))?;
-    Ok((buffer, fd))
+    Ok(fd.map(|fd| (buffer, fd)))
 }

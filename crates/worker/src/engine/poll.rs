@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -54,6 +55,8 @@ pub struct Sets {
     listening: Vec<(AtomicBool, AtomicBool)>,
     receive: RawFd,
     receiving: AtomicBool,
+    /// Held by who changes what is listened to: what is noted above has to be what the set has in it.
+    changing: Mutex<()>,
 }
 
 impl Sets {
@@ -71,7 +74,8 @@ impl Sets {
             shared.add(borrow(fds.wake), EpollEvent::new(EpollFlags::EPOLLIN, SIGNAL))?;
         }
         let listening = std::iter::repeat_with(Default::default).take(listeners).collect();
-        Ok(Sets { shared, connections, nudge, listening, receive: fds.receive, receiving: AtomicBool::new(false) })
+        let (receiving, changing) = Default::default();
+        Ok(Sets { shared, connections, nudge, listening, receive: fds.receive, receiving, changing })
     }
 
     /// Has whoever waits, or is next to, look around.
@@ -86,7 +90,8 @@ impl Sets {
 
     /// Waits for new connections too. One listener that cannot be added does not stop the others; it is tried again.
     pub fn listen(&self, listeners: &[Listener]) {
-        if !self.receiving.swap(true, Ordering::Relaxed) {
+        let _changing = self.change();
+        if !self.receives() {
             self.receiving.store(self.add_receiver().is_ok(), Ordering::Relaxed);
         }
         for (index, (listener, (on, shut))) in listeners.iter().zip(&self.listening).enumerate() {
@@ -96,13 +101,30 @@ impl Sets {
         }
     }
 
+    fn change(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn add_listener(&self, listener: &Listener, index: usize) -> nix::Result<()> {
-        let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE, index as u64);
-        self.shared.add(borrow(listener.fd), event)
+        self.add_exclusive(listener.fd, index as u64)
+    }
+
+    fn add_receiver(&self) -> nix::Result<()> {
+        self.add_exclusive(self.receive, HAND_OFF)
+    }
+
+    fn add_exclusive(&self, fd: RawFd, token: u64) -> nix::Result<()> {
+        let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE, token);
+        match self.shared.add(borrow(fd), event) {
+            // It is in there, which is what counts.
+            Err(Errno::EEXIST) => Ok(()),
+            other => other,
+        }
     }
 
     /// This listener was shut down: it would be reported as readable for ever.
     pub fn forget_listener(&self, listeners: &[Listener], index: usize) {
+        let _changing = self.change();
         if let (Some(listener), Some((on, shut))) = (listeners.get(index), self.listening.get(index)) {
             shut.store(true, Ordering::Relaxed);
             if on.swap(false, Ordering::Relaxed) {
@@ -118,6 +140,7 @@ impl Sets {
 
     /// Waits for no new connections any more.
     pub fn stop_listening(&self, listeners: &[Listener]) {
+        let _changing = self.change();
         if self.receiving.swap(false, Ordering::Relaxed) {
             let _ = self.shared.delete(borrow(self.receive));
         }
@@ -146,6 +169,7 @@ impl Sets {
 
     /// Goes to the end of the listener's queue of waiters, so that the next connection goes to another worker.
     pub fn requeue(&self, listeners: &[Listener], index: usize) {
+        let _changing = self.change();
         if let (true, Some(listener)) = (self.listens(index), listeners.get(index)) {
             let _ = self.shared.delete(borrow(listener.fd));
             if self.add_listener(listener, index).is_err() {
@@ -156,15 +180,11 @@ impl Sets {
 
     /// The same for connections from other workers.
     pub fn requeue_receiver(&self) {
+        let _changing = self.change();
         if self.receives() {
             let _ = self.shared.delete(borrow(self.receive));
             self.receiving.store(self.add_receiver().is_ok(), Ordering::Relaxed);
         }
-    }
-
-    fn add_receiver(&self) -> nix::Result<()> {
-        let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE, HAND_OFF);
-        self.shared.add(borrow(self.receive), event)
     }
 
     /// Watches a connection: edge-triggered, for everything, for its whole life.

@@ -135,6 +135,11 @@ impl Interrupt {
         }
     }
 
+    /// Whether the thread has the GIL for the app, or has had it: before that it waits for it.
+    pub fn entered(&self) -> bool {
+        self.running.load(Ordering::Relaxed) != 0
+    }
+
     /// Notes the thread.
     pub fn set_ident(&self, ident: u64) {
         self.ident.store(ident, Ordering::Relaxed);

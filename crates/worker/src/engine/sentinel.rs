@@ -32,7 +32,7 @@ const BURN_LIMIT: u64 = 5_000_000;
 pub fn start(shared: Arc<Shared>, arbiter: OwnedFd) -> std::io::Result<()> {
     let thread = std::thread::Builder::new().name("rgunicorn-sentinel".into()).stack_size(128 * 1024);
     let silence = Silence::new(&shared);
-    let mut sentinel = Sentinel { shared, silence, burn: Burn::default() };
+    let mut sentinel = Sentinel { shared, silence, burn: Burn::default(), idled: None };
     crate::sys::without_signals(|| thread.spawn(move || sentinel.watch(&arbiter))).map(|_| ())
 }
 
@@ -40,6 +40,14 @@ struct Sentinel {
     shared: Arc<Shared>,
     silence: Silence,
     burn: Burn,
+    /// What the leader was found at that has no request in hand and does not wait.
+    idled: Option<Idled>,
+}
+
+/// A leader between requests: its thread and last request, and since when.
+struct Idled {
+    of: (u32, u64),
+    since: u64,
 }
 
 /// What is known of the leader's use of the CPU in its request.
@@ -85,12 +93,14 @@ impl Sentinel {
             if self.busy() {
                 busy_at = now;
                 self.relieve(now);
+            } else {
+                self.idled = None;
             }
             self.silence.look(&shared, now);
             if rung || asleep {
                 bell.awake(rung);
             }
-            asleep = now - busy_at > SLEEP_AFTER;
+            asleep = now.saturating_sub(busy_at) > SLEEP_AFTER;
             if asleep {
                 // What begins from now on rings; what has begun before is seen.
                 bell.sleep();
@@ -111,13 +121,14 @@ impl Sentinel {
         if let Some(leader) = shared.crew.busy_leader().filter(|leader| stuck(leader))
             && shared.crew.has_parked()
         {
-            if self.burns(leader, now) {
+            if !leader.interrupt.entered() || self.burns(leader, now) {
                 // Another thread of this worker would only wait for the GIL; another worker would not.
                 all_stuck = true;
             } else {
                 shared.crew.promote(leader);
             }
         }
+        all_stuck |= self.hangs(now);
         if all_stuck || shared.condemned.load(Ordering::Relaxed) {
             shared.take_events();
             shared.write_on();
@@ -126,7 +137,23 @@ impl Sentinel {
                 shared.pass_idle();
             }
             shared.sweep();
+            if shared.table.ready() > 0 && shared.crew.busy_leader().is_none() {
+                // The leader has come back meanwhile, found nothing and sleeps.
+                shared.sets.nudge();
+            }
         }
+    }
+
+    /// Whether the leader has been between requests for long, where something but the client's bytes is waited for.
+    fn hangs(&mut self, now: u64) -> bool {
+        let idle = self.shared.crew.busy_leader().filter(|leader| leader.begun().is_none());
+        let Some(of) = idle.map(|leader| (leader.number, leader.in_flight.turn())) else {
+            self.idled = None;
+            return false;
+        };
+        let since = self.idled.as_ref().filter(|idled| idled.of == of).map_or(now, |idled| idled.since);
+        self.idled = Some(Idled { of, since });
+        now.saturating_sub(since) > 2 * TICK_NS
     }
 
     /// Whether the leader has computed since its request began, and not for long yet. Not before it has been seen twice.
@@ -135,10 +162,10 @@ impl Sentinel {
         let used = crate::sys::thread_cpu(leader.thread()).unwrap_or(0);
         let last = std::mem::replace(&mut self.burn, Burn { of: (leader.thread(), begun), seen: now, used });
         if last.of != (leader.thread(), begun) {
-            return now - begun < 2 * TICK_NS;
+            return now.saturating_sub(begun) < 2 * TICK_NS;
         }
-        let (used, passed) = (used.saturating_sub(last.used), now - last.seen);
-        used > passed / 2 && now - begun < BURN_LIMIT
+        let (used, passed) = (used.saturating_sub(last.used), now.saturating_sub(last.seen));
+        used > passed / 2 && now.saturating_sub(begun) < BURN_LIMIT
     }
 }
 

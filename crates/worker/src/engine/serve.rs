@@ -87,6 +87,10 @@ impl Serving {
             {
                 self.drive(conn);
             }
+            if shared.table.ready() > 0 {
+                // Left by this thread, which sleeps now; the leader may do so already.
+                shared.sets.nudge();
+            }
         }
     }
 
@@ -109,11 +113,14 @@ impl Serving {
             if shared.condemned.load(Ordering::Relaxed) {
                 self.await_abort()?;
             }
-            shared.drop_garbage();
-            let limit = if shared.table.ready() > 0 { 0 } else { self.wait_ms() };
+            if !shared.options.threaded {
+                shared.drop_garbage();
+            }
             if !shared.crew.wait(&self.seat) {
                 return Ok(());
             }
+            // Whoever makes something ready from now on sees that this thread sleeps, and wakes it.
+            let limit = if shared.table.ready() > 0 { 0 } else { self.wait_ms() };
             self.gateway.took = 0;
             shared.set_waiting(true);
             shared.sets.wait(limit, &mut self.wakes);
@@ -158,10 +165,13 @@ impl Serving {
             && shared.vitals.served.load(Ordering::Relaxed) >= limit
             && !shared.watch.recycle_asked.swap(true, Ordering::Relaxed)
         {
+            if !shared.link.say(&WorkerSays::Recycle) {
+                // The link is full. The next request tries again.
+                return shared.watch.recycle_asked.store(false, Ordering::Relaxed);
+            }
             Python::attach(|py| {
                 let _ = self.bridge.bind(py).call_method0("recycling");
             });
-            shared.link.say(&WorkerSays::Recycle);
         }
     }
 

@@ -18,6 +18,9 @@ use super::table::Table;
 use crate::link::LinkInner;
 use crate::sys::now;
 
+/// With several threads, so many connections may leave Python objects behind before the main thread is woken for them.
+const GARBAGE_LIMIT: usize = 256;
+
 /// What exchanges need of the worker.
 #[derive(Debug)]
 pub struct Vitals {
@@ -203,7 +206,8 @@ impl Shared {
     pub fn close(&self, mut conn: Box<Conn>) {
         let forked = self.forked.load(Ordering::Relaxed);
         if let Some(token) = conn.token {
-            if forked {
+            // Somebody else has the socket: it would stay in the set.
+            if forked || conn.taken {
                 self.sets.remove(conn.raw_fd());
             }
             self.table.forget(token);
@@ -229,13 +233,39 @@ impl Shared {
         let open = self.table.closed();
         self.vitals.slot.count_connection(0, open as u64);
         self.discard(conn.take_objects());
+        if self.options.threaded && open + 1 == self.options.worker_connections {
+            // The leader may sleep, and listen to nothing.
+            self.sets.nudge();
+        }
+    }
+
+    /// Takes no more connections when there are as many as there may be; it is for the leader to go on when there are not.
+    pub fn pause_if_full(&self) -> bool {
+        let full = || self.table.open() >= self.options.worker_connections;
+        if !full() {
+            return false;
+        }
+        self.sets.stop_listening(&self.listeners);
+        if self.options.threaded && !full() {
+            // One was closed meanwhile; who did that saw everybody listen.
+            self.sets.nudge();
+        }
+        true
     }
 
     /// Keeps Python objects until somebody is attached.
     pub fn discard(&self, garbage: Garbage) {
         if !garbage.is_empty() {
-            self.garbage.lock().unwrap_or_else(PoisonError::into_inner).push(garbage);
+            let big = garbage.is_big();
+            let mut kept = self.garbage.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.push(garbage);
+            let many = kept.len().is_multiple_of(GARBAGE_LIMIT);
+            drop(kept);
             self.has_garbage.store(true, Ordering::Release);
+            if self.options.threaded && (big || many) {
+                // The main thread drops it, which looks once a second unasked.
+                self.main.ring();
+            }
         }
     }
 

@@ -23,6 +23,8 @@ pub struct Silence {
     awake_since: u64,
     /// The arbiter has been told.
     told: bool,
+    /// It could not be told yet: the link is full.
+    unsaid: Option<WorkerSays>,
     /// All threads are in requests that cannot be interrupted.
     lost: bool,
     /// For each seat, the request that has taken too long, and when that was found.
@@ -36,6 +38,7 @@ impl Silence {
             request_timeout: shared.options.request_timeout,
             awake_since: crate::sys::now(),
             told: false,
+            unsaid: None,
             lost: false,
             overdue: shared.crew.seats.iter().map(|_| None).collect(),
         }
@@ -59,6 +62,11 @@ impl Silence {
         if shared.vitals.slot.state() == State::Booting {
             return;
         }
+        if let Some(silent) = self.unsaid.take()
+            && shared.condemned.load(Ordering::Relaxed)
+        {
+            self.tell(shared, silent);
+        }
         self.look_at_requests(shared, now);
         if self.timeout == 0 {
             return;
@@ -67,7 +75,7 @@ impl Silence {
         if silent < self.timeout {
             self.told = false;
         } else if !self.told {
-            self.end_worker(shared, silent);
+            self.end_worker(shared, silent, true);
         }
     }
 
@@ -88,8 +96,9 @@ impl Silence {
                 _ => self.overdue[number] = Some((turn, now)),
             }
             if !shared.options.threaded {
-                if !self.told {
-                    self.end_worker(shared, age);
+                // Whether it makes progress is of no account here.
+                if !self.told && !self.end_worker(shared, age, false) {
+                    self.overdue[number] = None;
                 }
                 continue;
             }
@@ -106,16 +115,18 @@ impl Silence {
         };
         let all_lost = shared.options.threaded && shared.crew.seats.iter().enumerate().all(lost);
         // Said once, unless something moved while it was looked at.
-        self.lost = all_lost && (self.lost || self.end_worker(shared, LOST_NS));
+        self.lost = all_lost && (self.lost || self.end_worker(shared, LOST_NS, true));
     }
 
-    /// Tells the arbiter that this worker is silent, unless it is over meanwhile: false.
-    fn end_worker(&mut self, shared: &Shared, silent: u64) -> bool {
+    /// Tells the arbiter that this worker is silent, unless its request is over meanwhile, or, where `progress` counts, has
+    /// made some: false.
+    fn end_worker(&mut self, shared: &Shared, silent: u64, progress: bool) -> bool {
         let seat = &shared.crew.seats[0];
         let (sign, turn, begun) = (last_sign(shared), seat.in_flight.turn(), seat.begun());
         shared.stacks.write(seat.thread());
         // That took a while, and what was silent may be over.
-        if last_sign(shared) != sign || seat.in_flight.turn() != turn || seat.begun() != begun {
+        let moved = progress && last_sign(shared) != sign;
+        if moved || seat.in_flight.turn() != turn || seat.begun() != begun {
             return false;
         }
         self.told = true;
@@ -124,8 +135,14 @@ impl Silence {
             // The client first: the arbiter's ABRT may end the request before this thread runs again.
             seat.in_flight.answer_504(turn, false);
         }
-        shared.link.say(&WorkerSays::Silent { for_ms: silent / 1_000_000 });
+        self.tell(shared, WorkerSays::Silent { for_ms: silent / 1_000_000 });
         true
+    }
+
+    fn tell(&mut self, shared: &Shared, silent: WorkerSays) {
+        if !shared.link.say(&silent) {
+            self.unsaid = Some(silent);
+        }
     }
 }
 

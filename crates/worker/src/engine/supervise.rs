@@ -1,5 +1,6 @@
 //! The main thread of a worker with several: it serves no requests. It waits for signals and the arbiter's orders, takes the
-//! GIL once a second, so that the sentinel knows that it can be had, and interrupts requests that take too long.
+//! GIL once a second, so that the sentinel knows that it can be had, drops what connections leave behind, and interrupts
+//! requests that take too long.
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -29,6 +30,8 @@ pub fn supervise(py: Python<'_>, shared: &Shared, bridge: &Bound<'_, PyAny>) -> 
         }
         shared.alive.store(now(), Ordering::Relaxed);
         interrupt(py, shared, bridge);
+        // Not the leader's work: while it waits for the GIL, nobody takes what comes.
+        shared.drop_garbage();
         if shared.quits() {
             break Ok(());
         }

@@ -30,20 +30,43 @@ pub struct Pulse {
     pub vitals: Arc<Vitals>,
 }
 
+/// A request that has begun. It is over when this is dropped, also by a panic: the seat of a thread that is gone must not
+/// look like one that is stuck.
+#[derive(Debug)]
+pub struct InHand<'p>(&'p Pulse);
+
+impl InHand<'_> {
+    /// It is over. Returns when that was.
+    pub fn end(self) -> u64 {
+        let ended = self.over();
+        std::mem::forget(self);
+        ended
+    }
+
+    fn over(&self) -> u64 {
+        let InHand(pulse) = self;
+        let ended = now();
+        pulse.seat.progress(ended);
+        pulse.seat.end();
+        pulse.vitals.slot.end(pulse.seat.number, ended);
+        ended
+    }
+}
+
+impl Drop for InHand<'_> {
+    fn drop(&mut self) {
+        self.over();
+    }
+}
+
 impl Pulse {
     /// A request begins.
-    pub fn begin(&self, now: u64, socket: RawFd, method: &[u8], target: &[u8]) {
+    pub fn begin(&self, now: u64, socket: RawFd, method: &[u8], target: &[u8]) -> InHand<'_> {
         self.vitals.slot.begin(self.seat.number, now, method, target);
         self.vitals.served.fetch_add(1, Ordering::Relaxed);
         self.seat.begin(now, socket);
         self.vitals.bell.ring();
-    }
-
-    /// It is over.
-    pub fn end(&self, now: u64) {
-        self.seat.progress(now);
-        self.seat.end();
-        self.vitals.slot.end(self.seat.number, now);
+        InHand(self)
     }
 
     /// A child that the app forked came back out of the app's code: the request, its log line and what it counts are its

@@ -130,7 +130,7 @@ impl Gateway {
         let pulse = &begun.pulse;
         let head = conn.decoder.head();
         let (target, method) = (head.text(head.target, request.bytes), head.text(head.method, request.bytes));
-        pulse.begin(started, conn.raw_fd(), method, target);
+        let in_hand = pulse.begin(started, conn.raw_fd(), method, target);
         self.changed = Changed::default();
         let (version, is_head) = (head.version, method == b"HEAD");
         let keep_alive = request.keep_alive && head.keep_alive;
@@ -150,8 +150,7 @@ impl Gateway {
             crate::sys::exit_now(70);
         };
         let after = self.conclude(&mut conn, called);
-        let ended = now();
-        pulse.end(ended);
+        let ended = in_hand.end();
         self.took = ended - started;
         if let (Some(access), false) = (&self.access, self.is_python_access()) {
             self.log_access(access, &conn, request.bytes, ended - started);
