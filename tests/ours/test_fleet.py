@@ -2,7 +2,6 @@
 
 import os
 import random
-import re
 import signal
 import time
 
@@ -40,14 +39,21 @@ def descriptors(server):
         return processes.descriptors(server.pid) - 1
 
 
+def fresh(server):
+    """The answer on a connection that would stay."""
+    with server.connect() as connection:
+        return connection.request().response()
+
+
 def test_a_drain_closes_connections_and_goes_on_accepting(start):
     server = start("--drain-delay", "60", "process:app")
     with server.connect() as kept:
         assert kept.request().response().header("connection") != "close"
+        assert fresh(server).header("connection") != "close"
         server.send_signal(signal.SIGTERM)
         server.stderr.find(r"Stopping in 60 s \(drain_delay\)")
         # The worker hears of it a moment later.
-        wait_for(lambda: server.get().header("connection") == "close")
+        wait_for(lambda: fresh(server).header("connection") == "close")
         assert kept.request().response().header("connection") == "close"
     with server.connect() as another:
         assert another.request().response().status == 200
@@ -155,7 +161,8 @@ def test_a_storm_of_signals(start):
     wait_for(lambda: len(ready(server)) == 2 and len(server.workers()) == 2)
     zombies = [pid for pid in processes.descendants(server.pid) if processes.state(pid) == "Z"]
     assert zombies == []
-    wait_for(lambda: descriptors(server) == before)
+    # Fewer, where something of before was still about to go.
+    wait_for(lambda: descriptors(server) <= before)
     assert server.stop() == 0
 
 
@@ -191,8 +198,9 @@ def test_200_reloads_leave_nothing_behind(start):
     memory, before = kilobytes(), descriptors(server)
     reload(180)
     wait_for(lambda: len(server.workers()) == 1)
-    wait_for(lambda: descriptors(server) == before)
+    # Fewer, where something of before was still about to go.
+    wait_for(lambda: descriptors(server) <= before)
     assert kilobytes() < memory + 512
-    assert re.search(r"generation 201 serves", server.stderr.text)
+    server.stderr.find("generation 201 serves")
     with Connection(server.listening()[0]) as connection:
         assert connection.request().response().status == 200
