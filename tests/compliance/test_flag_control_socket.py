@@ -5,10 +5,10 @@ import stat
 import pytest
 
 from support import processes
-from support.control import Control
+from support.control import Commands, Control
 
 
-class Client:
+class Client(Commands):
     """Connects for each command: Gunicorn closes its socket around every fork."""
 
     def __init__(self, path):
@@ -27,16 +27,6 @@ class Client:
 
         assert processes.wait_until(answered)
         return answers[0]
-
-    def do(self, command, *args):
-        answer = self.ask(command, *args)
-        assert answer["status"] == "ok", answer
-        return answer["data"]
-
-    def refuse(self, command, *args):
-        answer = self.ask(command, *args)
-        assert answer["status"] == "error", answer
-        return answer["error"]
 
 
 @pytest.fixture

@@ -5,7 +5,23 @@ import socket
 import struct
 
 
-class Control:
+class Commands:
+    """What can be asked; `ask` gets a command's answer, whole."""
+
+    def do(self, command, *args):
+        """The data that a command is answered with."""
+        answer = self.ask(command, *args)
+        assert answer["status"] == "ok", answer
+        return answer["data"]
+
+    def refuse(self, command, *args):
+        """The error that a command is answered with."""
+        answer = self.ask(command, *args)
+        assert answer["status"] == "error", answer
+        return answer["error"]
+
+
+class Control(Commands):
     """One connection."""
 
     def __init__(self, path, timeout=30):
@@ -37,18 +53,6 @@ class Control:
         answer = self.receive()
         assert answer["id"] == self.last
         return answer
-
-    def do(self, command, *args):
-        """The data that a command is answered with."""
-        answer = self.ask(command, *args)
-        assert answer["status"] == "ok", answer
-        return answer["data"]
-
-    def refuse(self, command, *args):
-        """The error that a command is answered with."""
-        answer = self.ask(command, *args)
-        assert answer["status"] == "error", answer
-        return answer["error"]
 
     def _exactly(self, count):
         data = b""
