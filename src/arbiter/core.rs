@@ -258,6 +258,7 @@ impl Core {
             (_, Signal::Usr2) => self.log(Level::Warning, "USR2 signal ignored: the server is not up"),
             (Phase::Running, Signal::Winch) if self.plan().daemon => {
                 self.log(Level::Info, "graceful stop of workers");
+                self.disinherit(false);
                 self.resize(0);
             }
             (_, Signal::Winch) => self.log(Level::Debug, "SIGWINCH ignored. Not daemonized"),

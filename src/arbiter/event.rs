@@ -255,7 +255,7 @@ pub enum Action {
     Retire {
         /// Which.
         age: u64,
-        /// Its pid, for the TERM that follows.
+        /// Its pid, for the TERM that follows; none does where only what was said before has changed.
         pid: Option<Pid>,
         /// It is to empty the listeners' queues first.
         drain: bool,

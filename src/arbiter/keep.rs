@@ -267,6 +267,13 @@ impl Core {
         self.out.push(Action::Retire { age, pid, drain, heirs });
     }
 
+    /// Nobody stays for whom those that leave could leave a connection: it is said anew to those that were told before.
+    pub(super) fn disinherit(&mut self, drain: bool) {
+        let told = self.fleet.iter().filter(|worker| matches!(worker.stage, Stage::Retiring { .. }));
+        let again = told.map(|worker| Action::Retire { age: worker.age, pid: None, drain, heirs: false });
+        self.out.extend(again);
+    }
+
     pub(super) fn look_at_workers(&mut self, now: Duration, board: &dyn Board) {
         for age in self.fleet.ages() {
             let Some(worker) = self.fleet.get(age) else { continue };

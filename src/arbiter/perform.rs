@@ -245,8 +245,8 @@ impl Arbiter {
             // Should the link be full or broken, the TERM says the same.
             let _ = link::send(link, &rgunicorn_wire::encode(&ArbiterSays::Retire { drain, heirs }), &[]);
         }
-        self.desk.killed += 1;
         if let Some(pid) = pid {
+            self.desk.killed += 1;
             self.signal(pid, Kill::Term);
         }
     }

@@ -86,6 +86,7 @@ impl Core {
         self.renewal = None;
         let graceful = ending.graceful;
         self.phase = Phase::Stopping(ending);
+        self.disinherit(alone);
         for age in self.fleet.ages() {
             let Some(worker) = self.fleet.get(age) else { continue };
             if worker.pid.is_none() {

@@ -393,6 +393,15 @@ fn ttin_and_ttou_change_the_number_and_the_oldest_goes() {
 }
 
 #[test]
+fn who_was_to_leave_its_connections_to_others_is_told_when_they_leave_too() {
+    let mut world = World::with_workers(2);
+    world.signal(Signal::Ttou);
+    world.did(Action::Retire { age: 1, pid: Some(pid(1)), drain: false, heirs: true });
+    world.signal(Signal::Term);
+    world.did(Action::Retire { age: 1, pid: None, drain: true, heirs: false });
+}
+
+#[test]
 fn a_graceful_stop_lets_workers_finish_and_ends_with_zero() {
     let mut world = World::with_workers(2);
     world.signal(Signal::Term);

@@ -118,6 +118,7 @@ def test_a_killed_worker(start):
 def test_ttin_and_ttou(start):
     server = start("hello:app", conf=CONF)
     server.get()
+    server.events.until("post_worker_init")
     server.send_signal(signal.SIGTTIN)
     server.events.until("post_worker_init")
     server.send_signal(signal.SIGTTOU)

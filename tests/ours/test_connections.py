@@ -10,6 +10,8 @@ from support import processes
 pytestmark = pytest.mark.only("ours")
 
 BOOTED = "from events import tell\ndef post_worker_init(worker): tell('booted')\n"
+# As /proc/net/tcp writes it.
+ESTABLISHED = "01"
 CLASSES = pytest.mark.parametrize("flags", [[], ["--threads", "2"]], ids=["sync", "gthread"])
 
 
@@ -156,6 +158,65 @@ def test_the_stop_waits_for_no_idle_client(start):
     assert held.response().status == 200
     assert server.wait() == 0
     close(held, *clients)
+
+
+def test_what_was_passed_on_is_answered_beside_a_new_server(start):
+    """Connections that nobody had time for wait between the workers; those end, and the listeners live on elsewhere."""
+    server = start("--workers", "2", "--keep-alive", "60", "blocking:app", conf=BOOTED)
+    server.events.take("booted", 2)
+    clients = kept(server)
+    stuck = [server.connect().request(target="/block") for _ in range(2)]
+    pids = sorted(server.events.until("in")[1] for _ in stuck)
+    for client in clients:
+        client.request()
+    # All of them have left the workers that they were with.
+    wait_for(lambda: not any(sockets_of(pid) > 1 for pid in pids))
+    new = upgrade(server)
+    server.send_signal(signal.SIGTERM)
+    server.stderr.find("Handling signal: term")
+    server.events.release(2)
+    for client in [*clients, *stuck]:
+        response = client.response()
+        assert response.status == 200 and int(response.body) in pids
+    close(*clients, *stuck)
+    assert server.wait() == 0
+    os.kill(new, signal.SIGTERM)
+    server.wait_family()
+
+
+def test_nobody_is_left_a_connection_by_one_who_leaves_later(start):
+    """It was told that others stay; then they leave too, for a new server, which cannot take it."""
+    server = start("--keep-alive", "60", "blocking:app")
+    last = server.connect().request(target="/block")
+    old = server.events.until("in")[1]
+    server.send_signal(signal.SIGHUP)
+    server.stderr.find(r"Reloaded: generation \d+ serves")
+    heir = next(pid for pid in workers(server) if pid != old)
+    new = upgrade(server)
+    server.send_signal(signal.SIGTERM)
+    assert processes.wait_gone(heir)
+    server.events.release()
+    assert int(last.response().body) == old
+    response = last.request().response()
+    assert int(response.body) == old and not response.persistent
+    assert server.wait() == 0
+    close(last)
+    os.kill(new, signal.SIGTERM)
+    server.wait_family()
+
+
+def upgrade(server):
+    """The new server's pid, once it serves."""
+    server.send_signal(signal.SIGUSR2)
+    return int(server.stderr.find(r"the new arbiter \(pid:(\d+)\) serves beside this one")[-1][1])
+
+
+def sockets_of(pid):
+    """TCP connections that a process has."""
+    inodes = {name.partition("[")[2].rstrip("]") for name in open_files(pid) if name.startswith("socket:")}
+    with open(f"/proc/{pid}/net/tcp") as table:
+        rows = [line.split() for line in table.readlines()[1:]]
+    return sum(row[3] == ESTABLISHED and row[9] in inodes for row in rows)
 
 
 def open_files(pid):

@@ -287,7 +287,7 @@ pub enum ArbiterSays {
     Retire {
         /// The whole server stops: nobody else will accept what waits in the listeners' queues, so take it first.
         drain: bool,
-        /// Idle connections can be passed on: other workers go on serving.
+        /// Idle connections can be passed on: other workers go on serving. What was said last holds.
         heirs: bool,
     },
     /// The server will stop soon: serve on, but close every connection after its response.

@@ -156,7 +156,8 @@ impl LinkInner {
                 Ok((bytes, _)) if bytes.is_empty() => self.closed.store(true, Ordering::Relaxed),
                 Ok((bytes, fds)) => match rgunicorn_wire::decode(&bytes) {
                     Ok(ArbiterSays::Retire { drain, heirs }) => {
-                        self.heirs.fetch_or(heirs, Ordering::Relaxed);
+                        // Said anew when those who would have stayed leave too.
+                        self.heirs.store(heirs, Ordering::Relaxed);
                         self.drain.fetch_or(drain, Ordering::Relaxed);
                         self.retire.store(true, Ordering::Relaxed);
                     }

@@ -50,6 +50,11 @@ impl HandOff {
         HandOff { receive, send, board, slot, spare: Mutex::new(spare()) }
     }
 
+    /// Whether a connection waits there.
+    fn has_some(&self) -> bool {
+        recv(self.receive.as_raw_fd(), &mut [0u8], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT).is_ok()
+    }
+
     /// Whether there is something to give up.
     fn has_spare(&self) -> bool {
         let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
@@ -148,9 +153,7 @@ impl Shared {
 
     /// Takes a connection from another worker, if there is one and there is room.
     pub fn receive(&self) -> bool {
-        let socket = self.hand_off.receive.as_raw_fd();
-        let look = recv(socket, &mut [0u8], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT);
-        if look.is_err() || !self.may_receive() {
+        if !self.hand_off.has_some() || !self.may_receive() {
             return false;
         }
         let Ok(Some((passed, fd))) = self.hand_off.receive() else { return false };
@@ -164,13 +167,14 @@ impl Shared {
         true
     }
 
-    /// Takes everything that waits there: the whole server stops, and nobody else will.
+    /// Takes everything that waits there: nobody else will.
     pub fn receive_all(&self) {
-        while self.hand_off.has_spare() {
+        while self.hand_off.has_some() && self.hand_off.has_spare() {
             match self.hand_off.receive() {
                 Ok(Some((passed, fd))) => {
                     if let Some(conn) = self.adopt(&passed, fd) {
-                        self.table.opened();
+                        let open = self.table.opened();
+                        self.vitals.slot.count_connection(1, open as u64);
                         self.table.push(conn);
                     }
                 }

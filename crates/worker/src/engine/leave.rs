@@ -34,11 +34,15 @@ impl Serving {
         if until == 0 {
             until = now + self.idle_time();
             shared.watch.retire_until.store(until, Ordering::Relaxed);
-            if shared.link.drains() {
-                self.drain_listeners();
-                shared.receive_all();
-            }
             shared.sets.stop_listening(&shared.listeners);
+        }
+        if shared.link.drains() && !shared.watch.drained.swap(true, Ordering::Relaxed) {
+            self.drain_listeners();
+        }
+        if !shared.has_heirs() {
+            // Nobody stays who would take what waits there. A worker that has not read its order yet may still add to it;
+            // that one comes here too before it leaves.
+            shared.receive_all();
         }
         shared.pass_idle();
         if now >= until {

@@ -107,6 +107,8 @@ pub struct Watch {
     pub swept: AtomicU64,
     /// When idle connections have to go, once the worker leaves; 0: it does not.
     pub retire_until: AtomicU64,
+    /// What waited in the listeners' queues has been taken, since nobody else will.
+    pub drained: AtomicBool,
     /// A replacement has been asked for.
     pub recycle_asked: AtomicBool,
 }
