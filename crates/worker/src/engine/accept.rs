@@ -39,7 +39,7 @@ impl Serving {
         {
             return;
         }
-        let batch = if self.shared.options.num_workers <= 1 { ACCEPT_BATCH } else { 1 };
+        let batch = if shared.hand_off.has_others() { 1 } else { ACCEPT_BATCH };
         for _ in 0..batch {
             let (fd, peer) = match crate::sys::accept(self.shared.listeners[index].fd) {
                 Ok(accepted) => accepted,

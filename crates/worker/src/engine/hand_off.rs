@@ -79,7 +79,7 @@ impl HandOff {
     }
 
     /// Whether there is another worker that will go on serving.
-    fn has_others(&self) -> bool {
+    pub fn has_others(&self) -> bool {
         self.others().any(|slot| matches!(slot.state(), State::Idle | State::Busy))
     }
 
@@ -247,7 +247,7 @@ impl Shared {
 
     /// How many connections more than there should be this worker has beside the idle one that has the fewest.
     fn surplus(&self) -> u64 {
-        if self.options.num_workers <= 1 || self.retires() {
+        if self.retires() {
             return 0;
         }
         let (own, least) = (self.table.open() as u64, self.hand_off.least_of_idle());

@@ -105,8 +105,6 @@ pub struct Options {
     pub proxy: proxy::Mode,
     /// `proxy_allow_ips`
     pub proxies: Trust,
-    /// How many workers the server has: with one, nobody else could take a connection.
-    pub num_workers: u32,
     /// sendfile(2) may be used.
     pub sendfile: bool,
     /// Parser limits and strictness.
@@ -176,7 +174,6 @@ impl Options {
                 _ => proxy::Mode::Off,
             },
             proxies: addresses("proxy_allow_ips")?,
-            num_workers: item("num_workers")?.extract()?,
             sendfile: flag("sendfile")?,
             http: Arc::new(http),
             trust: addresses("forwarded_allow_ips")?,
