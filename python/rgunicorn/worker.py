@@ -246,7 +246,11 @@ class Worker:
         self._engine.start()
         targets.start()
         place.link.reopens(targets.error, targets.access)
-        os.register_at_fork(before=self._engine.before_fork, after_in_child=self._engine.after_fork_in_child)
+        os.register_at_fork(
+            before=self._engine.before_fork,
+            after_in_parent=self._engine.after_fork_in_parent,
+            after_in_child=self._engine.after_fork_in_child,
+        )
 
 
 class SyncWorker(Worker):
@@ -347,7 +351,6 @@ def _engine_options(worker: Worker) -> dict[str, Any]:
     options: dict[str, Any] = {name: getattr(cfg, name) for name in numbers.split()}
     options.update({name: bool(getattr(cfg, name)) for name in flags.split()})
     options["max_requests"] = worker.max_requests if cfg.max_requests > 0 else 0
-    options["num_workers"] = cfg.workers
     options["header_map"] = cfg.header_map
     options["forwarder_headers"] = cfg.forwarder_headers
     options["forwarded_allow_ips"] = cfg.forwarded_allow_ips

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -86,6 +87,11 @@ class Connection:
 
     def close(self) -> None:
         self.socket.close()
+
+    def reset(self) -> None:
+        """Breaks it off, as a client that has crashed."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close()
 
     def send(self, data: bytes | str) -> Connection:
         self.socket.sendall(data.encode("latin-1") if isinstance(data, str) else data)

@@ -22,6 +22,9 @@ const LINGER_BYTES: usize = 16 * 1024 * 1024;
 /// Bytes of a response that are kept in one piece. What was sent of a piece is freed with all of it.
 const PIECE: usize = 256 * 1024;
 
+/// More follows: the kernel keeps a short packet for it.
+const MORE: MsgFlags = MsgFlags::from_bits_retain(libc::MSG_MORE);
+
 static SERIAL: AtomicU64 = AtomicU64::new(1);
 
 /// What a connection is waiting for.
@@ -106,6 +109,8 @@ pub struct Conn {
     pub charged: usize,
     /// Not sent yet.
     pub out: Out,
+    /// A whole response that is to be sent together with others.
+    held: Vec<u8>,
     /// What it waits for.
     pub phase: Phase,
     /// When its wait ends (CLOCK_MONOTONIC ns).
@@ -181,6 +186,7 @@ impl Conn {
             body_read: 0,
             charged: 0,
             out: Out::default(),
+            held: Vec::new(),
             phase: Phase::Reading,
             deadline: 0,
             arrived: 0,
@@ -225,10 +231,52 @@ impl Conn {
     pub fn send(&mut self, pieces: &[&[u8]]) -> io::Result<()> {
         let mut skip = 0;
         if self.out.is_empty() {
-            skip = send_some(self.fd.as_raw_fd(), pieces)?;
+            skip = self.send_now(pieces)?;
         }
         self.out.keep(pieces, skip);
         Ok(())
+    }
+
+    /// Sends the pieces as [`Conn::send`] does, after which the connection is closed: the last packet says so, too. (A
+    /// close would send another one.)
+    pub fn send_last(&mut self, pieces: &[&[u8]]) -> io::Result<()> {
+        // An end that the app has taken is not ours to close, and a unix socket has no packets.
+        if self.taken || self.peer.is_none() || !self.out.is_empty() {
+            return self.send(pieces);
+        }
+        let length: usize = pieces.iter().map(|piece| piece.len()).sum();
+        let took = send_some(self.raw_fd(), pieces, MORE)?;
+        if took == length {
+            self.finish_sending();
+        } else {
+            self.out.keep(pieces, took);
+        }
+        Ok(())
+    }
+
+    /// Keeps a whole response until [`Conn::send_held`].
+    pub fn hold(&mut self, response: Vec<u8>) {
+        self.held = response;
+    }
+
+    /// Whether a response is held.
+    pub fn is_held(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Sends the response that is held; `last`: the connection is closed after it.
+    pub fn send_held(&mut self, last: bool) -> io::Result<()> {
+        let held = std::mem::take(&mut self.held);
+        let sent = if last { self.send_last(&[&held]) } else { self.send(&[&held]) };
+        self.held = held;
+        sent
+    }
+
+    /// The memory of a response that was sent.
+    pub fn take_held(&mut self) -> Vec<u8> {
+        let mut memory = std::mem::take(&mut self.held);
+        memory.clear();
+        memory
     }
 
     /// Sends a head and a big body, of which the rest is kept as the object that it is, if it is more than is `copied`. What is not needed of that comes
@@ -256,7 +304,7 @@ impl Conn {
     }
 
     fn send_now(&self, pieces: &[&[u8]]) -> io::Result<usize> {
-        send_some(self.fd.as_raw_fd(), pieces)
+        send_some(self.fd.as_raw_fd(), pieces, MsgFlags::empty())
     }
 
     /// Sends `length` bytes of a file from `offset` on, by sendfile(2).
@@ -270,7 +318,7 @@ impl Conn {
         while let Some(part) = self.out.parts.front_mut() {
             match part {
                 Part::Bytes { data, sent } => {
-                    let took = send_some(self.fd.as_raw_fd(), &[&data[*sent..]])?;
+                    let took = send_some(self.fd.as_raw_fd(), &[&data[*sent..]], MsgFlags::empty())?;
                     *sent += took;
                     self.out.buffered -= took;
                     self.out.taken += took as u64;
@@ -279,7 +327,7 @@ impl Conn {
                     }
                 }
                 Part::Object { data, sent, length } => {
-                    let took = send_some(self.fd.as_raw_fd(), &[&data[*sent..*length]])?;
+                    let took = send_some(self.fd.as_raw_fd(), &[&data[*sent..*length]], MsgFlags::empty())?;
                     *sent += took;
                     self.out.taken += took as u64;
                     if *sent < *length {
@@ -407,7 +455,7 @@ fn send_piece(socket: &OwnedFd, file: &OwnedFd, offset: &mut i64, left: u64) -> 
 }
 
 /// Sends until the socket is full; returns how much it took.
-fn send_some(fd: RawFd, pieces: &[&[u8]]) -> io::Result<usize> {
+fn send_some(fd: RawFd, pieces: &[&[u8]], how: MsgFlags) -> io::Result<usize> {
     let total: usize = pieces.iter().map(|piece| piece.len()).sum();
     let mut done = 0;
     while done < total {
@@ -426,7 +474,7 @@ fn send_some(fd: RawFd, pieces: &[&[u8]]) -> io::Result<usize> {
             used += 1;
             skip = 0;
         }
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        let flags = how | MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
         let sent = if used == 1 {
             nix::sys::socket::send(fd, &slices[0], flags)
         } else {

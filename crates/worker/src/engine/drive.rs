@@ -29,6 +29,8 @@ enum Step {
     Close,
     /// Its answer is out; it lingers.
     Linger,
+    /// Its response is held.
+    Hold(Then),
     /// A request is complete as far as it is buffered.
     Run(Ready),
 }
@@ -78,6 +80,7 @@ impl Serving {
                     Some(again) => conn = again,
                 },
                 Step::Yield => return self.shared.table.push(held),
+                Step::Hold(then) => return self.hold(held, then),
                 Step::Linger => {
                     conn = held;
                     conn.finish_sending();
@@ -92,16 +95,20 @@ impl Serving {
     /// Reads and serves requests until the connection has to wait. `None`: it is no longer the engine's.
     fn read_on(&mut self, mut conn: Box<Conn>) -> Option<(Box<Conn>, Step)> {
         let mut window = Window::take(&mut conn, &mut self.buffer);
-        let turn_ends = now() + TURN_NS;
+        let turn_ends = self.clock + TURN_NS;
         let step = loop {
             match self.next_request(&mut conn, &mut window) {
                 Step::Run(ready) => match self.serve_one(conn, &mut window, ready) {
+                    (back, after) if back.is_held() => {
+                        conn = back;
+                        break Step::Hold(if after == After::Keep { Then::Keep } else { Then::Close });
+                    }
                     (back, After::Keep) => {
                         conn = back;
                         if !conn.out.is_empty() {
                             break self.after_sending(&mut conn, Then::Keep);
                         }
-                        let now = now();
+                        let now = self.clock;
                         conn.deadline = now + self.shared.options.keepalive;
                         // A short read means that the socket was empty: the next bytes make an event of their own.
                         if window.is_empty() && !conn.hangup && !conn.more {
@@ -297,8 +304,11 @@ impl Serving {
         let keep_alive = options.keepalive > 0 && !leaving;
         let stale = options.max_queue_wait > 0 && now().saturating_sub(conn.arrived) > options.max_queue_wait;
         let more = ready.complete && !window.is_empty();
-        let mut request = Request { bytes, body, complete: ready.complete, keep_alive, stale };
+        // What follows on the same connection is answered at once, as part of this turn.
+        let hold = self.may_hold && ready.complete && !more && !conn.more;
+        let mut request = Request { bytes, body, complete: ready.complete, keep_alive, stale, hold };
         let (mut conn, mut after) = self.gateway.run(conn, &mut request);
+        self.clock = self.gateway.ended;
         self.look_at_max_requests();
         if after == After::Close && more {
             // It has sent more than this: a plain close would turn into a reset, which can destroy the answer.
@@ -313,7 +323,7 @@ impl Serving {
     }
 
     /// Lets a connection wait. Returns it if there is something to do at once.
-    fn park(&mut self, mut conn: Box<Conn>) -> Option<Box<Conn>> {
+    pub(super) fn park(&mut self, mut conn: Box<Conn>) -> Option<Box<Conn>> {
         self.shared.charge(&mut conn);
         if conn.token.is_none() {
             if self.shared.outweighs(&conn) {
@@ -336,7 +346,9 @@ impl Serving {
                 return None;
             }
             let parked = self.shared.table.park(conn);
-            self.shared.sets.requeue(&self.shared.listeners, listener);
+            if self.shared.hand_off.has_others() {
+                self.shared.sets.requeue(&self.shared.listeners, listener);
+            }
             return parked;
         }
         self.shared.table.park(conn)

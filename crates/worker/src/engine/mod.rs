@@ -12,7 +12,9 @@ mod bell;
 mod conn;
 mod crew;
 mod drive;
+mod gate;
 mod hand_off;
+mod hold;
 mod leave;
 mod options;
 mod poll;
@@ -36,6 +38,7 @@ use pyo3::types::{PyDict, PyList};
 use rgunicorn_wire::scoreboard::{Scoreboard, State};
 
 pub use conn::{Conn, Read};
+pub use hold::MAX_HELD;
 pub use seat::Seat;
 pub use shared::Vitals;
 
@@ -226,9 +229,18 @@ impl Engine {
         self.shared.sets.connections_fd()
     }
 
-    /// Before the app forks: a child may now hold copies of the connections.
+    /// Before the app forks: a child may now hold copies of the connections, and of locks. The sentinel stands back.
     fn before_fork(&self) {
-        self.shared.forked.store(true, Ordering::Relaxed);
+        let shared = &self.shared;
+        shared.forked.store(true, Ordering::Relaxed);
+        shared.gate.close();
+        shared.send_all_held();
+        shared.sets.nudge();
+    }
+
+    /// The fork is over, in the worker.
+    fn after_fork_in_parent(&self) {
+        self.shared.gate.open();
     }
 
     /// In a child that the app forked: lets go of what belongs to the worker, so that no client waits for the child's end,
@@ -239,6 +251,7 @@ impl Engine {
             return;
         }
         let mut descriptors = shared.table.descriptors();
+        descriptors.extend(shared.hold.descriptors());
         descriptors.extend(&self.private);
         descriptors.extend(shared.crew.seats.iter().map(|seat| seat.socket()).filter(|&socket| socket >= 0));
         crate::sys::disarm_inherited(&descriptors);

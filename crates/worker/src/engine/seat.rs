@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
 
+use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
 
 /// See the module's head.
@@ -169,6 +170,26 @@ struct Response {
     turn: u64,
     socket: Option<RawFd>,
     head: Head,
+    /// A whole response, while the app is not done with the request.
+    kept: Vec<u8>,
+    /// How much of it the sentinel has sent, and whether that failed.
+    progress: Kept,
+}
+
+/// What has become of a response that was kept.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Kept {
+    /// Bytes sent.
+    pub sent: usize,
+    /// The connection is broken.
+    pub failed: bool,
+}
+
+impl Kept {
+    /// Whether somebody has begun to send it.
+    pub fn begun(self) -> bool {
+        self.sent > 0 || self.failed
+    }
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -182,11 +203,49 @@ enum Head {
 impl InFlight {
     fn begin(&self, socket: RawFd) {
         let mut inner = self.lock();
-        *inner = Response { turn: inner.turn + 1, socket: Some(socket), head: Head::NotSent };
+        inner.turn += 1;
+        inner.socket = Some(socket);
+        inner.head = Head::NotSent;
     }
 
     fn end(&self) {
-        self.lock().socket = None;
+        let mut inner = self.lock();
+        inner.socket = None;
+        inner.kept.clear();
+    }
+
+    /// The response is whole, its head claimed, but the app is not done with the request. It is sent with
+    /// [`InFlight::take_kept`], or by the sentinel if that takes long. `response` gets other memory.
+    pub fn keep(&self, response: &mut Vec<u8>) {
+        let mut inner = self.lock();
+        std::mem::swap(&mut inner.kept, response);
+        inner.progress = Kept::default();
+    }
+
+    /// The app is done: gives back what was kept, for the empty memory in `response`, and says how much of it was sent.
+    pub fn take_kept(&self, response: &mut Vec<u8>) -> Option<Kept> {
+        let mut inner = self.lock();
+        if inner.kept.is_empty() {
+            return None;
+        }
+        response.clear();
+        std::mem::swap(&mut inner.kept, response);
+        Some(inner.progress)
+    }
+
+    /// Sends what is kept, as much as the client takes: the app takes long.
+    pub fn send_kept(&self) {
+        let mut inner = self.lock();
+        let Some(socket) = inner.socket else { return };
+        while !inner.progress.failed && inner.progress.sent < inner.kept.len() {
+            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+            match send(socket, &inner.kept[inner.progress.sent..], flags) {
+                Ok(took) => inner.progress.sent += took,
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return,
+                Err(_) => inner.progress.failed = true,
+            }
+        }
     }
 
     /// Which request this is: counts up.

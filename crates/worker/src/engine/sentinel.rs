@@ -92,11 +92,15 @@ impl Sentinel {
             looked = now;
             if self.busy() {
                 busy_at = now;
-                self.relieve(now);
-            } else {
-                self.idled = None;
             }
-            self.silence.look(&shared, now);
+            shared.gate.pass(|| {
+                if busy_at == now {
+                    self.relieve(now);
+                } else {
+                    self.idled = None;
+                }
+                self.silence.look(&shared, now);
+            });
             if rung || asleep {
                 bell.awake(rung);
             }
@@ -110,13 +114,15 @@ impl Sentinel {
     }
 
     fn busy(&self) -> bool {
-        self.shared.crew.seats.iter().any(|seat| seat.begun().is_some())
+        self.shared.hold.since().is_some() || self.shared.crew.seats.iter().any(|seat| seat.begun().is_some())
     }
 
     /// Has done what the threads that are stuck in requests cannot do.
     fn relieve(&mut self, now: u64) {
         let shared = Arc::clone(&self.shared);
         let stuck = |seat: &Seat| seat.begun().is_some_and(|begun| now.saturating_sub(begun) >= TICK_NS);
+        shared.crew.seats.iter().filter(|seat| stuck(seat)).for_each(|seat| seat.in_flight.send_kept());
+        shared.send_overdue(now);
         let mut all_stuck = shared.crew.seats.iter().all(|seat| stuck(seat));
         if let Some(leader) = shared.crew.busy_leader().filter(|leader| stuck(leader))
             && shared.crew.has_parked()

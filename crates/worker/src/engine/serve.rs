@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use rgunicorn_wire::WorkerSays;
 
 use super::conn::Phase;
+use super::hold::Conns;
 use super::poll::Wake;
 use super::seat::Seat;
 use super::shared::Shared;
@@ -40,6 +41,14 @@ pub struct Serving {
     wakeup: (Py<WakeupFd>, RawFd),
     pub(super) buffer: Vec<u8>,
     wakes: Vec<Wake>,
+    /// CLOCK_MONOTONIC, as last read.
+    pub(super) clock: u64,
+    /// Others are ready: see `hold`.
+    pub(super) may_hold: bool,
+    /// How many responses this thread has given to be held.
+    pub(super) holding: usize,
+    /// Memory for those that it lets go.
+    pub(super) released: Conns,
 }
 
 impl Serving {
@@ -52,7 +61,8 @@ impl Serving {
         wakeup: (Py<WakeupFd>, RawFd),
     ) -> Self {
         let (buffer, wakes) = (vec![0; READ_SIZE], Vec::with_capacity(16));
-        Serving { shared, seat, gateway, bridge, wakeup, buffer, wakes }
+        let (may_hold, holding, released) = Default::default();
+        Serving { shared, seat, gateway, bridge, wakeup, buffer, wakes, clock: now(), may_hold, holding, released }
     }
 
     /// Serves until the worker leaves. An error is an exception that a signal handler raised.
@@ -130,15 +140,9 @@ impl Serving {
             // What is put back at the end waits for its next turn, behind what has come meanwhile. Those that wait for any
             // worker are taken one by one, in turn with this worker's own.
             let turns = if received { RECEIVED_TURNS } else { usize::MAX };
-            for _ in 0..shared.table.ready().min(turns) {
-                let Some(conn) = shared.table.next() else { break };
-                self.drive(conn);
-                if shared.quits() || shared.condemned.load(Ordering::Relaxed) {
-                    break;
-                }
-                if !shared.crew.leads(&self.seat) {
-                    return Ok(());
-                }
+            self.run_ready(shared.table.ready().min(turns));
+            if !shared.crew.leads(&self.seat) {
+                return Ok(());
             }
             let swept = self.sweep();
             // A signal leaves a byte in the pipe, or interrupts the wait, unless the app gave Python another descriptor. The
@@ -148,6 +152,22 @@ impl Serving {
                 self.look_at_signals()?;
             }
         }
+    }
+
+    /// Runs so many that are ready, for as long as this thread leads and may go on. What is held is sent at the end.
+    fn run_ready(&mut self, turns: usize) {
+        let shared = Arc::clone(&self.shared);
+        for left in (0..turns).rev() {
+            let Some(conn) = shared.table.next() else { break };
+            self.may_hold = left > 0;
+            self.drive(conn);
+            self.look_at_held();
+            if shared.quits() || shared.condemned.load(Ordering::Relaxed) || !shared.crew.leads(&self.seat) {
+                break;
+            }
+        }
+        self.may_hold = false;
+        self.let_go_held();
     }
 
     /// Runs Python's signal handlers.
@@ -209,6 +229,7 @@ impl Serving {
             }
         }
         let now = now();
+        self.clock = now;
         if now >= shared.watch.look_at.load(Ordering::Relaxed) {
             shared.watch.look_at.store(now + LOOK_NS, Ordering::Relaxed);
             received |= shared.receive();
@@ -266,6 +287,7 @@ impl Shared {
     /// Everything is over: what is left of connections goes.
     pub fn end(&self) {
         self.sets.stop_listening(&self.listeners);
+        self.send_all_held();
         let left = self.table.drain();
         // Python objects of connections must go while attached.
         Python::attach(|_| drop(left));

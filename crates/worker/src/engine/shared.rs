@@ -10,7 +10,9 @@ use rgunicorn_wire::scoreboard::{Slot, State};
 use super::bell::{Bell, Chime};
 use super::conn::{Conn, Garbage};
 use super::crew::Crew;
+use super::gate::Gate;
 use super::hand_off::HandOff;
+use super::hold::Hold;
 use super::options::{Listener, Options};
 use super::poll::Sets;
 use super::stacks::Stacks;
@@ -61,6 +63,9 @@ pub struct Shared {
     pub listeners: Vec<Listener>,
     pub sets: Sets,
     pub table: Table,
+    pub hold: Hold,
+    /// Closed while the app forks.
+    pub gate: Gate,
     pub crew: Crew,
     pub vitals: Arc<Vitals>,
     pub wake: RawFd,
@@ -132,6 +137,8 @@ impl Shared {
             listeners,
             sets,
             table: Table::default(),
+            hold: Hold::default(),
+            gate: Gate::default(),
             crew,
             vitals,
             wake,

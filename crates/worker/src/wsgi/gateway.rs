@@ -13,9 +13,11 @@ use super::hooks::{AccessWatch, Snapshot};
 use super::objects::{EarlyHints, LazySocket, StartResponse};
 use super::{After, FileWrapper, Input, ListenerInfo, PeerObjects, Request, Rules, ffi};
 use crate::access_log::{AccessLog, Changed, EnvKey, Record};
-use crate::engine::Conn;
+use crate::engine::{Conn, MAX_HELD};
 use crate::sys::now;
 
+/// How many held responses' memory is kept for the next ones.
+const MAX_BUFFERS: usize = 64;
 /// For clients whose request has waited too long.
 const RETRY_AFTER: &[u8] = b"Retry-After: 1\r\n";
 
@@ -42,6 +44,10 @@ pub struct Gateway {
     pub(super) after: bool,
     /// How long the last request took (ns).
     pub took: u64,
+    /// When it ended (CLOCK_MONOTONIC ns).
+    pub ended: u64,
+    /// Memory for responses that are held.
+    buffers: Vec<Vec<u8>>,
     pub(super) out: Vec<u8>,
     /// What of the environ goes into access lines, with what was there before the app was called.
     logged: Vec<(EnvKey, Py<PyString>, Option<Py<PyAny>>)>,
@@ -96,6 +102,7 @@ impl Gateway {
         let exchange = Arc::new(Exchange::new(setup.pulse, setup.lines));
         let start_response = Py::new(py, StartResponse::new(py, &exchange)?)?;
         let early_hints = Py::new(py, EarlyHints::new(&exchange))?;
+        let started = now();
         let logged = setup.access.as_ref().map(AccessLog::wants).unwrap_or_default();
         let intern = |key: EnvKey| (key, PyString::intern(py, EnvKey::NAMES[key as usize]).unbind(), None);
         Ok(Gateway {
@@ -118,6 +125,8 @@ impl Gateway {
             before: setup.before,
             after: setup.after,
             took: 0,
+            ended: started,
+            buffers: Vec::new(),
             out: Vec::new(),
         })
     }
@@ -149,13 +158,21 @@ impl Gateway {
             // Not reachable: the connection is in one of the two.
             crate::sys::exit_now(70);
         };
-        let after = self.conclude(&mut conn, called);
+        let after = self.conclude(&mut conn, called, request.hold);
         let ended = in_hand.end();
+        self.ended = ended;
         self.took = ended - started;
         if let (Some(access), false) = (&self.access, self.is_python_access()) {
             self.log_access(access, &conn, request.bytes, ended - started);
         }
         (conn, after)
+    }
+
+    /// Takes back the memory of a response that was held.
+    pub fn keep_buffer(&mut self, memory: Vec<u8>) {
+        if memory.capacity() > 0 && memory.capacity() <= 2 * MAX_HELD && self.buffers.len() < MAX_BUFFERS {
+            self.buffers.push(memory);
+        }
     }
 
     /// Whether access lines are Python's to write.
@@ -397,13 +414,22 @@ impl Gateway {
         Called::Quiet
     }
 
-    /// Sends what is left to send and decides what becomes of the connection.
-    fn conclude(&mut self, conn: &mut Conn, called: Called) -> After {
-        let mut state = self.exchange.lock();
+    /// Sends what is left to send, or has it held, and decides what becomes of the connection.
+    fn conclude(&mut self, conn: &mut Conn, called: Called, hold: bool) -> After {
+        let exchange = Arc::clone(&self.exchange);
+        let mut state = exchange.lock();
         let state = &mut *state;
+        let kept = exchange.pulse.seat.in_flight.take_kept(&mut self.out);
+        if let Some(kept) = kept.filter(|kept| kept.begun()) {
+            // The sentinel has sent some of it, or tried to.
+            state.gone |= kept.failed;
+            state.dead |= kept.failed || conn.send(&[&self.out[kept.sent..]]).is_err();
+        } else if kept.is_some() || matches!(called, Called::Whole) {
+            let goes_on = matches!(called, Called::Whole | Called::Done) && !state.dead;
+            self.send_out(conn, goes_on && hold, goes_on && state.keep_alive).unwrap_or_else(|_| state.dead = true);
+        }
         match called {
-            Called::Whole => state.dead |= conn.send(&[&self.out]).is_err(),
-            Called::Done => {}
+            Called::Whole | Called::Done => {}
             Called::Quiet => state.keep_alive = false,
             Called::Failed => {
                 self.exchange.pulse.vitals.slot.count_error();
@@ -442,6 +468,16 @@ impl Gateway {
         } else {
             After::Close
         }
+    }
+
+    /// Sends the whole response in `out`, or has it held.
+    fn send_out(&mut self, conn: &mut Conn, hold: bool, keep_alive: bool) -> std::io::Result<()> {
+        if hold && self.out.len() <= MAX_HELD && conn.out.is_empty() && !conn.taken {
+            let memory = self.buffers.pop().unwrap_or_default();
+            conn.hold(std::mem::replace(&mut self.out, memory));
+            return Ok(());
+        }
+        if keep_alive { conn.send(&[&self.out]) } else { conn.send_last(&[&self.out]) }
     }
 
     fn log_access(&self, access: &AccessLog, conn: &Conn, bytes: &[u8], took: u64) {

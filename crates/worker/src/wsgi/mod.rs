@@ -133,4 +133,6 @@ pub struct Request<'r> {
     pub keep_alive: bool,
     /// It has waited too long for a thread.
     pub stale: bool,
+    /// A short response may be held for the connection, to be sent with others.
+    pub hold: bool,
 }

@@ -318,8 +318,14 @@ impl LazySocket {
             let _ = copy.into_raw_fd(); // it is the Python object's now
             {
                 let mut state = self.exchange.lock();
+                let state = &mut *state;
+                let conn = state.conn.as_mut().filter(|conn| conn.serial == self.serial).ok_or_else(over)?;
+                let mut response = Vec::new();
+                if let Some(kept) = self.exchange.pulse.seat.in_flight.take_kept(&mut response) {
+                    state.dead |= kept.failed || conn.send(&[&response[kept.sent..]]).is_err();
+                }
                 // Nobody knows what the app will read and write there.
-                state.conn.as_mut().filter(|conn| conn.serial == self.serial).ok_or_else(over)?.taken = true;
+                conn.taken = true;
                 state.keep_alive = false;
             }
             socket.call_method1("setblocking", (true,))?;

@@ -36,7 +36,9 @@ impl Gateway {
             let item = item?;
             let bytes = as_bytes(&item)?;
             self.started()?;
-            send(py, &self.exchange, bytes)?;
+            if !self.keep(bytes) {
+                send(py, &self.exchange, bytes)?;
+            }
             if self.exchange.lock().dead {
                 return Ok(Called::Done);
             }
@@ -44,6 +46,23 @@ impl Gateway {
         self.started()?;
         py.detach(|| self.exchange.finish());
         Ok(Called::Done)
+    }
+
+    /// All of a body that its length promises, in one piece, while the app may have more to do (it is an iterator, and to be
+    /// closed): it is sent when the app is done, or by the sentinel when that takes long. So the client need not wait for the
+    /// app, which PEP 3333 forbids. False: it is to be sent now.
+    fn keep(&mut self, bytes: &[u8]) -> bool {
+        let mut state = self.exchange.lock();
+        let whole = state.stage == Stage::Set && state.app.content_length == Some(bytes.len() as u64);
+        if !whole || bytes.len() > COPIED_BODY || self.is_python_access() || self.after {
+            return false;
+        }
+        self.out.clear();
+        if self.exchange.whole_head(&mut state, &mut self.out, bytes.len() as u64) {
+            self.out.extend_from_slice(state.clip(bytes));
+            self.exchange.pulse.seat.in_flight.keep(&mut self.out);
+        }
+        true
     }
 
     /// A body of one piece: its length is known, head and body go in one system call.
