@@ -308,7 +308,7 @@ pub enum Action {
     UpgradeOver,
     /// The old arbiter is gone: its pidfile, title and listeners are this one's.
     Promote {
-        /// This one's first worker is ready, or was.
+        /// This one's first worker is ready, or was, and it goes on serving.
         ready: bool,
     },
     /// This process leaves, and that one goes on: tell whoever supervises us.

@@ -40,7 +40,7 @@ impl Core {
     pub(super) fn on_said(&mut self, age: u64, message: WorkerSays, sender: Option<Pid>, now: Duration) {
         let Some(generation) = self.fleet.get(age).map(|worker| worker.generation) else { return };
         let boot_until = now + self.plan_of(generation).boot_timeout;
-        let stopping = matches!(self.phase, Phase::Stopping(_) | Phase::Leaving(_));
+        let stopping = self.stops();
         match message {
             WorkerSays::Hello => {
                 let Some(pid) = sender else { return };

@@ -209,7 +209,9 @@ impl Arbiter {
                 self.log.write(Level::Error, &message);
             }
         }
-        self.use_control();
+        if !self.core.stops() {
+            self.use_control();
+        }
         if ready {
             systemd::notify("READY=1\nSTATUS=rgunicorn serves");
         }

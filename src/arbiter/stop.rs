@@ -106,6 +106,19 @@ impl Core {
         }
     }
 
+    /// Whether the server stops.
+    pub fn stops(&self) -> bool {
+        matches!(self.phase, Phase::Stopping(_) | Phase::Leaving(_))
+    }
+
+    /// The other arbiter at the same sockets is gone: if this one stops, nobody takes what waits there any more.
+    pub(super) fn alone_in_stop(&mut self) {
+        if matches!(&self.phase, Phase::Stopping(ending) if ending.graceful) {
+            self.out.push(Action::StopAccepting);
+            self.disinherit(true);
+        }
+    }
+
     /// Tells a worker to leave at once.
     pub(super) fn quit(&mut self, age: u64, now: Duration) {
         let Some(worker) = self.fleet.get_mut(age) else { return };

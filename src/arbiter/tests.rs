@@ -393,6 +393,23 @@ fn ttin_and_ttou_change_the_number_and_the_oldest_goes() {
 }
 
 #[test]
+fn a_promotion_in_a_stop_announces_nothing_and_leaves_nobody_in_the_queue() {
+    let mut world = World::with_workers(1);
+    world.core.origin.old = Some(Pid(7));
+    world.signal(Signal::Term);
+    world.did(Action::Retire { age: 1, pid: Some(pid(1)), drain: false, heirs: false });
+    world.on(Event::Promoted);
+    let actions = world.take();
+    for action in [
+        Action::Promote { ready: false },
+        Action::StopAccepting,
+        Action::Retire { age: 1, pid: None, drain: true, heirs: false },
+    ] {
+        assert!(actions.contains(&action), "{actions:#?}");
+    }
+}
+
+#[test]
 fn who_was_to_leave_its_connections_to_others_is_told_when_they_leave_too() {
     let mut world = World::with_workers(2);
     world.signal(Signal::Ttou);

@@ -114,6 +114,7 @@ impl Core {
         };
         self.upgrade = None;
         self.out.push(Action::UpgradeOver);
+        self.alone_in_stop();
         if ready {
             self.log(Level::Warning, format!("The new arbiter (pid:{pid}) {how}; this one goes on"));
         } else {
@@ -128,7 +129,8 @@ impl Core {
     pub(super) fn promoted(&mut self, _now: Duration) {
         if self.origin.old.take().is_some() {
             self.log(Level::Info, "Master has been promoted.");
-            self.out.push(Action::Promote { ready: self.ever_ready });
+            self.out.push(Action::Promote { ready: self.ever_ready && !self.stops() });
+            self.alone_in_stop();
         }
     }
 
