@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import re
 
 import pytest
 
@@ -132,7 +131,7 @@ def test_no_descriptor_is_lost(start, launcher):
     (launcher.directory / "data.bin").write_bytes(DATA)
     server = start("fileapp:app")
     server.get("/buffered")
-    worker = int(re.search(r"Booting worker with pid: (\d+)", server.stderr.text)[1])
+    worker = int(server.stderr.find(r"Booting worker with pid: (\d+)")[0][1])
     before = open_files(worker)
     for _ in range(20):
         server.get("/buffered")

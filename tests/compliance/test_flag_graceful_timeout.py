@@ -35,7 +35,9 @@ def test_one_that_takes_too_long_is_cut(start):
 
 def test_no_new_connections_meanwhile(start):
     """The port is closed at once."""
-    server = start("--graceful-timeout", "20", "--workers", "2", "blocking:app")
+    conf = "from events import tell\ndef post_worker_init(worker): tell('booted')\n"
+    server = start("--graceful-timeout", "20", "--workers", "2", "blocking:app", conf=conf)
+    server.events.take("booted", 2)
     with server.connect() as connection:
         connection.request(target="/block")
         server.events.until("in")

@@ -32,9 +32,11 @@ def test_the_sync_worker(start):
 
 def test_an_idle_connection_is_closed(start, launcher):
     server = start(*launcher.keepalive, "--keep-alive", "1", "hello:app")
+    # It is up.
+    server.get()
     with server.connect() as connection:
-        connection.request().response()
         began = time.monotonic()
+        connection.request().response()
         connection.expect_end()
         assert time.monotonic() - began > 0.5
 

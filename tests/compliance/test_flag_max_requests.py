@@ -2,13 +2,18 @@
 
 import pytest
 
+from support import processes
+
 
 def test_a_worker_is_replaced(start):
     server = start("--max-requests", "5", "process:app")
     seen = []
-    while len(set(seen)) < 3:
-        assert len(seen) < 400
+
+    def renewed_twice():
         seen.append(server.get().json["pid"])
+        return len(set(seen)) == 3
+
+    assert processes.wait_until(renewed_twice)
     first = seen.count(seen[0])
     if server.ours:
         # It serves until its replacement is ready: a wish, not a count.

@@ -56,7 +56,7 @@ def settle():
     """Gunicorn's reloader takes what it sees at its first look for the start, and has a look a second."""
     import time
 
-    time.sleep(1.5)
+    time.sleep(2.5)
 
 
 def test_a_changed_module_is_served(serve, files):

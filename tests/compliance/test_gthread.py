@@ -38,12 +38,13 @@ def test_a_long_request_is_no_silence(start, launcher):
         """
         import time
         def app(environ, start_response):
-            time.sleep(2.5)
+            time.sleep(4)
             start_response("200 OK", [("Content-Length", "2")])
             return [b"ok"]
         """,
     )
-    server = start("--threads", "2", "--timeout", "1", "app:app")
+    # Gunicorn's shows life once a second.
+    server = start("--threads", "2", "--timeout", "2", "app:app")
     assert server.get().body == b"ok"
 
 

@@ -5,10 +5,11 @@ import pytest
 
 @pytest.fixture
 def told(start):
-    """Runs a config that tells something, with one request; what it told."""
+    """Runs a config that tells something, with one request; what it told, which is so much before the stop."""
 
-    def told(conf, *arguments, app="hello:app", request=True, **options):
+    def told(conf, *arguments, app="hello:app", request=True, before=0, **options):
         server = start(*arguments, app, conf="import os\nfrom events import tell\n" + conf, **options)
+        server.events.take("told", before)
         if request:
             server.get("/path?q=1", [("X-One", "1")])
         else:
@@ -69,7 +70,7 @@ def test_the_fleet_of_living_workers(told):
 def pre_fork(server, worker):
     tell("told", worker.age, sorted(w.age for w in server.WORKERS.values()), [w.alive for w in server.WORKERS.values()])
 """
-    said, _ = told(conf, "-w", "3")
+    said, _ = told(conf, "-w", "3", before=3)
     assert said == [[1, [], []], [2, [1], [True]], [3, [1, 2], [True, True]]]
 
 

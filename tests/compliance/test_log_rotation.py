@@ -1,5 +1,6 @@
 """USR1: log files that were moved away are opened again."""
 
+import os
 import signal
 
 from support import processes
@@ -16,14 +17,33 @@ def app(environ, start_response):
 """
 
 
+CONF = """
+from events import tell
+def post_worker_init(worker): tell("booted", worker.pid)
+"""
+
+
 def lines(path):
     return path.read_text().splitlines() if path.exists() else []
+
+
+def files(pid):
+    """What a process has open, by name."""
+    found = []
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            found.append(os.readlink(f"/proc/{pid}/fd/{name}"))
+        except FileNotFoundError:
+            continue
+    return found
 
 
 def test_every_log_is_opened_again(start, launcher):
     launcher.write("served.py", APP)
     flags = ["--error-logfile", "error.log", "--access-logfile", "access.log", "--capture-output"]
-    server = start("--workers", "2", *flags, "served:app", allowed=[""])
+    server = start("--workers", "2", *flags, "served:app", conf=CONF, allowed=[""])
+    # Each has its handler, for USR1 and of its own log.
+    workers = [pid for _, pid in server.events.take("booted", 2)]
     server.get()
     names = ["error", "access", "own"]
     old = {name: (launcher.directory / f"{name}.log").rename(launcher.directory / f"{name}.1") for name in names}
@@ -33,6 +53,8 @@ def test_every_log_is_opened_again(start, launcher):
     assert processes.wait_until(lambda: len(lines(old["access"])) == 2)
     server.send_signal(signal.SIGUSR1)
     assert processes.wait_until(lambda: all(path.exists() for path in new.values()))
+    # One of the workers has opened its own log again; the other may not have got its signal yet.
+    assert processes.wait_until(lambda: all(str(new["own"]) in files(pid) for pid in workers))
     for _ in range(20):
         server.get()
     assert processes.wait_until(lambda: len(lines(new["access"])) + len(lines(old["access"])) == 22)

@@ -136,8 +136,9 @@ def test_term_twice(start):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_to_the_whole_group(start, number):
     """As Ctrl-C and service managers do: an idle server's exit is as clean as ever."""
-    server = start("--workers", "2", "hello:app")
-    server.stderr.find("Booting worker", 2)
+    conf = "from events import tell\ndef post_worker_init(worker): tell('booted')\n"
+    server = start("--workers", "2", "hello:app", conf=conf)
+    server.events.take("booted", 2)
     server.get()
     os.killpg(server.pid, number)
     assert server.wait() == 0

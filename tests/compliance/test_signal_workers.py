@@ -53,8 +53,10 @@ def test_ttou_leaves_one(start):
     server.events.take("booted", 2)
     server.send_signal(signal.SIGTTOU)
     server.events.until("gone")
-    for _ in range(3):
+    for number in range(3):
         server.send_signal(signal.SIGTTOU)
+        # One at a time: of those that wait, the kernel delivers TTIN first.
+        server.stderr.find("Handling signal: ttou", number + 2)
     server.send_signal(signal.SIGTTIN)
     server.events.until("booted")
     assert server.stop() == 0

@@ -33,8 +33,8 @@ def test_titles(start):
 
 def test_one_process_group(start):
     """So that Ctrl-C and Ctrl-Z work."""
-    server = start("--workers", "2", "hello:app")
-    server.get()
+    server = start("--workers", "2", "hello:app", conf="from events import tell\ndef post_worker_init(worker): tell('booted')\n")
+    server.events.take("booted", 2)
     groups = {processes.stat_fields(pid)[2] for pid in server.family()}
     assert groups == {str(server.pid)}
 

@@ -39,8 +39,8 @@ def port_is_free(address):
 # -- the arbiter ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_killed_arbiter_takes_all_with_it(start):
-    server = start("--bind", "127.0.0.1:0", "--workers", "3", "hello:app", bind=False, conf=TELL)
+def test_a_killed_arbiter_takes_all_with_it(start, free_port):
+    server = start("--bind", f"127.0.0.1:{free_port()}", "--workers", "3", "hello:app", bind=False, conf=TELL)
     server.events.take("booted", 3)
     assert server.get().status == 200
     family = kill_arbiter(server)
@@ -225,7 +225,7 @@ def test_orphans_of_the_app_are_reaped(start, launcher):
     server = start("app:app", conf=TELL)
     server.events.until("booted")
     assert server.get("/orphan").body == b"ok"
-    orphan = next(event for event in [*server.events.seen, server.events.next()] if event[0] == "orphan")[1]
+    orphan = server.events.until("orphan")[1]
     assert processes.parent(orphan) == server.pid
     server.events.release()
     assert processes.wait_gone(orphan)

@@ -132,7 +132,7 @@ def test_what_the_app_logs_last(start, launcher):
     server.get()
     server.stop()
     for text in ("worker exit", "at exit", "on exit"):
-        server.stderr.find(rf"\[WARNING\] {text}", timeout=1)
+        server.stderr.find(rf"\[WARNING\] {text}")
 
 
 def test_standard_streams_stay_blocking(start, launcher):

@@ -3,12 +3,12 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 
 import pytest
 
 from support import processes
+from support.control import Control
 from support.http import Connection, chunked
 from support.load import Load
 
@@ -61,9 +61,8 @@ http {{
 
 
 class Nginx:
-    def __init__(self, server, directory):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+    def __init__(self, server, directory, port):
+        self.port = port
         address = server.address
         upstream = f"unix:{address}" if isinstance(address, str) else "{}:{}".format(*address)
         user = "user root;" if os.geteuid() == 0 else ""
@@ -89,8 +88,14 @@ class Nginx:
         return self.process.communicate(timeout=processes.PATIENCE)[1]
 
 
+def served(server):
+    """How many requests it has answered."""
+    with Control(server.directory / ".gunicorn" / "gunicorn.ctl") as control:
+        return control.do("show stats")["requests"]
+
+
 @pytest.fixture(params=["tcp", "unix"])
-def nginx(request, start, launcher):
+def nginx(request, start, launcher, free_port):
     """Starts a server and nginx before it."""
     started = []
 
@@ -101,7 +106,7 @@ def nginx(request, start, launcher):
             server.address = str(launcher.directory / "app.sock")
         else:
             server = start(*arguments, **options)
-        started.append(Nginx(server, launcher.directory))
+        started.append(Nginx(server, launcher.directory, free_port()))
         return server, started[0]
 
     yield begin
@@ -111,7 +116,7 @@ def nginx(request, start, launcher):
 
 @pytest.mark.parametrize("flags", [[], ["--threads", "4"]], ids=["sync", "gthread"])
 def test_many_requests_over_few_connections(nginx, flags):
-    server, front = nginx(*flags, "environ:app")
+    server, front = nginx("--keep-alive", "60", *flags, "environ:app")
     with front.connect() as client:
         ports = set()
         for _ in range(100):
@@ -155,9 +160,13 @@ def test_a_response_that_is_streamed(nginx, launcher):
 
 def test_reloads_and_renewed_workers_under_load(nginx):
     """nginx keeps connections to the server, and none is closed under a request: it would answer 502."""
-    server, front = nginx("--workers", "2", "--max-requests", "300", "hello:app")
+    # Not so short that it is over just when nginx sends the next request.
+    server, front = nginx("--workers", "2", "--max-requests", "300", "--keep-alive", "60", "hello:app")
     with Load(front.port) as load:
-        for count in (1, 2, 3):
+        count = 0
+        # However slow the clients are.
+        while count < 3 or served(server) < 200:
+            count += 1
             server.send_signal(signal.SIGHUP)
             server.stderr.find(r"Reloaded: generation \d+ serves", count)
         report = load.stop()

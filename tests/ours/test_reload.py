@@ -1,7 +1,6 @@
 """HUP: a new generation comes up, proves itself and takes over; one that cannot changes nothing."""
 
 import signal
-import socket
 import stat
 
 import pytest
@@ -42,6 +41,18 @@ def reload(server, count=1):
     server.stderr.find(DONE, count)
 
 
+def served(server):
+    """How many requests it has answered."""
+    with Control(server.directory / ".gunicorn" / "gunicorn.ctl") as control:
+        return control.do("show stats")["requests"]
+
+
+def answers(server, start, end=b""):
+    """Whether a new one did: one that has just been told to leave may still have taken the connection."""
+    body = server.get().body
+    return body.startswith(start) and body.endswith(end)
+
+
 def workers(server):
     """The workers' pids: all processes but the arbiter and the forkserver."""
     return sorted(pid for pid in server.family() if "worker" in processes.command_line(pid))
@@ -71,7 +82,7 @@ def test_everything_is_read_anew(start, launcher):
     launcher.write("served.py", APP.replace('"one"', '"two"'))
     launcher.write("gunicorn.conf.py", CONF.replace("FROM_CONFIG=one", "FROM_CONFIG=two") + "workers = 3\n")
     reload(server)
-    assert server.get().body.startswith(b"two ") and server.get().body.endswith(b" two")
+    wait_for(lambda: answers(server, b"two ", b" two"))
     wait_for(lambda: len(workers(server)) == 3)
 
 
@@ -82,7 +93,7 @@ def test_a_new_generation_also_with_preload(start, launcher, preload):
     before = both_workers(server)
     launcher.write("served.py", APP.replace('"one"', '"two"'))
     reload(server)
-    assert server.get().body.startswith(b"two ")
+    wait_for(lambda: answers(server, b"two "))
     wait_for(lambda: not set(before) & set(workers(server)))
 
 
@@ -170,22 +181,22 @@ def test_what_cannot_come_up_changes_nothing(start, launcher, broken):
     before, fds = both_workers(server), processes.descriptors(server.pid)
     launcher.write(name, text if name == "served.py" else f"{conf}{text}\n")
     server.send_signal(signal.SIGHUP)
-    line = server.stderr.find(FAILED + "(.*)", timeout=20)[0][1]
+    line = server.stderr.find(FAILED + "(.*)")[0][1]
     assert told in line or told in server.stderr.text
     assert server.get().body.startswith(b"one ")
     wait_for(lambda: workers(server) == before)
     assert (launcher.directory / "g.pid").read_text() == f"{server.pid}\n"
-    wait_for(lambda: processes.descriptors(server.pid) == fds)
+    # Fewer, where something of the start was still about to go.
+    wait_for(lambda: processes.descriptors(server.pid) <= fds)
     assert not list(launcher.directory.glob(".*sock*"))
     # And the next one is as good as ever.
     launcher.write("served.py", APP.replace('"one"', '"two"'))
     launcher.write("gunicorn.conf.py", conf)
     reload(server)
-    # One that has just been told to leave may still have taken this connection.
-    wait_for(lambda: server.get().body.startswith(b"two "))
+    wait_for(lambda: answers(server, b"two "))
 
 
-def test_addresses_are_opened_and_closed(start, launcher):
+def test_addresses_are_opened_and_closed(start, launcher, free_port):
     port = free_port()
     server = start("--workers", "2", "hello:app", conf=f"bind = ['127.0.0.1:{port}', 'unix:old.sock']\n", bind=False)
     server.listening()
@@ -217,8 +228,8 @@ def test_pidfile_title_and_logs_change_at_the_commit(start, launcher):
     assert not (launcher.directory / "one.pid").exists()
     assert (launcher.directory / "two.pid").read_text() == f"{server.pid}\n"
     assert "[two]" in processes.command_line(server.pid)
-    server.get()
-    wait_for(lambda: "GET / HTTP/1.1" in (launcher.directory / "access-two.log").read_text())
+    # One that has just been told to leave may take a request or two, and logs them as before.
+    wait_for(lambda: server.get() and "GET / HTTP/1.1" in (launcher.directory / "access-two.log").read_text())
 
 
 def test_a_stop_during_a_reload_stops_at_once(start, launcher):
@@ -239,7 +250,7 @@ def test_hup_while_booting_replaces_what_boots(start, launcher):
     launcher.write("gunicorn.conf.py", "raw_env = ['FROM_CONFIG=third']\n")
     server.send_signal(signal.SIGHUP)
     server.stderr.find(DONE)
-    assert server.get().body.endswith(b"third")
+    wait_for(lambda: answers(server, b"one ", b" third"))
 
 
 def test_ttin_counts_until_the_next_hup(start):
@@ -261,24 +272,23 @@ def test_many_reloads_leave_nothing_behind(start):
     for count in range(2, 12):
         reload(server, count)
     wait_for(lambda: len(server.family()) == 4)
-    assert processes.descriptors(server.pid) == before
+    # More, until the arbiter has seen the last ones off; fewer, where it had not yet done so before.
+    wait_for(lambda: processes.descriptors(server.pid) <= before)
 
 
 @pytest.mark.parametrize("surge", ["1", "all"])
 def test_no_request_fails(start, surge):
-    server = start("--workers", "2", "--reload-surge", surge, "hello:app")
+    server = start("--workers", "2", "--reload-surge", surge, "--keep-alive", "60", "hello:app")
     server.get()
     with Load(server.address[1]) as load:
-        for count in range(1, 4):
+        count = 0
+        # However slow the clients are.
+        while count < 3 or served(server) < 200:
+            count += 1
             reload(server, count)
         report = load.stop()
     assert report.failed == 0, report
     assert report.requests > 100
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 def wait_for(condition):

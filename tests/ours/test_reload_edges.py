@@ -19,11 +19,6 @@ def wait_for(condition):
     assert processes.wait_until(condition), "it did not come about"
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return free.getsockname()[1]
-
-
 def hup(server, done):
     server.send_signal(signal.SIGHUP)
     server.stderr.find(r"Reloaded: generation \d+ serves", done)
@@ -41,7 +36,7 @@ def is_closed(port):
         return False
 
 
-def test_an_address_that_an_upgrade_drops_is_closed(start, launcher):
+def test_an_address_that_an_upgrade_drops_is_closed(start, launcher, free_port):
     kept, dropped = free_port(), free_port()
     server = start("process:app", conf=f"bind = ['127.0.0.1:{kept}', '127.0.0.1:{dropped}', 'unix:old.sock']", bind=False)
     server.listening()
@@ -67,11 +62,12 @@ def test_an_upgrade_whose_old_arbiter_goes_at_once(start, launcher):
     server.listening()
     with Connection(str(path)) as connection:
         assert connection.request().final().json["ppid"] == server.pid
-    launcher.write("gunicorn.conf.py", "import time; time.sleep(1)")
+    launcher.write("gunicorn.conf.py", "from events import wait; wait()")
     server.send_signal(signal.SIGUSR2)
     server.stderr.find(r"the new arbiter \(pid:(\d+)\) comes up beside this one")
     server.send_signal(signal.SIGQUIT)
     assert server.wait() == 0
+    server.events.release()
     [promoted] = server.stderr.find(r"\[(\d+)\] \[INFO\] Master has been promoted")
     wait_for(path.exists)
 
@@ -86,7 +82,7 @@ def test_an_upgrade_whose_old_arbiter_goes_at_once(start, launcher):
 
 
 @pytest.mark.parametrize("stays", ["forkserver", "nobody"])
-def test_an_address_that_a_reload_drops_is_closed(start, launcher, stays):
+def test_an_address_that_a_reload_drops_is_closed(start, launcher, free_port, stays):
     kept, dropped = free_port(), free_port()
     thread = "import threading, time\ndef when_ready(server):\n    threading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n"
     hook = thread if stays == "forkserver" else ""
@@ -161,7 +157,8 @@ def test_when_ready_may_end_after_the_next_reload(start, launcher):
 
 
 def test_a_pre_exec_that_hangs_is_ended(start, launcher):
-    conf = "import time\nboot_timeout = 1\ndef pre_exec(server): time.sleep(600)"
+    # Its first worker has to be ready in this time, too.
+    conf = "import time\nboot_timeout = 4\ndef pre_exec(server): time.sleep(600)"
     server = start("process:app", conf=conf, allowed=["took too long", "Upgrade failed", "was ended by"])
     worker = server.get().json["pid"]
     server.send_signal(signal.SIGUSR2)
@@ -194,17 +191,34 @@ def test_a_drain_is_none_beside_a_new_arbiter(start, launcher):
 
 
 def test_a_drain_begins_no_reload(start, launcher):
-    server = start("--drain-delay", "1", "--workers", "2", "process:app", conf="import time; time.sleep(0.2)", allowed=[""])
+    conf = """
+        from events import tell, wait
+        tell("read")
+        def post_worker_init(worker):
+            tell("in")
+            wait()
+        """
+    server = start("--drain-delay", "1", "--workers", "2", "process:app", conf=conf, allowed=[""])
+    server.events.take("in", 2)
+    server.events.release(2)
     server.get()
     server.send_signal(signal.SIGHUP)
+    server.events.until("in")
+    server.events.release()
     server.stderr.find("Reload: generation 2 takes over")
+    # Its second worker holds the reload up: the next one cannot begin before the drain does.
+    server.events.until("in")
     server.send_signal(signal.SIGHUP)
+    server.stderr.find("A reload is under way; another one will follow it")
     server.send_signal(signal.SIGTERM)
+    server.stderr.find("Stopping in 1 s")
+    server.events.release(9)
     assert server.wait() == 0
+    assert server.events.names().count("read") == 2
     assert "generation 3" not in server.stderr.text
 
 
-def test_another_spelling_of_an_address_is_the_same(start, launcher):
+def test_another_spelling_of_an_address_is_the_same(start, launcher, free_port):
     port = free_port()
     server = start("process:app", conf=f"bind = 'localhost:{port}'", bind=False)
     server.listening()
@@ -215,7 +229,7 @@ def test_another_spelling_of_an_address_is_the_same(start, launcher):
     assert server.get().status == 200
 
 
-def test_an_address_that_overlaps_changes_nothing(start, launcher):
+def test_an_address_that_overlaps_changes_nothing(start, launcher, free_port):
     port = free_port()
     server = start("process:app", conf=f"bind = '0.0.0.0:{port}'", bind=False, allowed=["already in use", "connection to", "Reload failed", "in use"])
     server.listening()

@@ -37,8 +37,8 @@ class Launcher:
 
     @property
     def keepalive(self) -> list[str]:
-        """Flags for a worker that keeps connections: Gunicorn's sync worker does not."""
-        return [] if self.ours else ["--worker-class", "gthread", "--threads", "2"]
+        """Flags for a worker that keeps connections, for longer than a test pauses: Gunicorn's sync worker does not."""
+        return ["--keep-alive", "30", *([] if self.ours else ["--worker-class", "gthread", "--threads", "2"])]
 
     def write(self, name: str, text: str) -> Path:
         """A file in the directory; the text may be indented as a whole."""

@@ -115,8 +115,9 @@ class Server:
         if not processes.wait_gone(self.pid, timeout):
             raise AssertionError(f"{self.program} still runs after {timeout} s; its processes: {self.describe()}")
         # What it wrote is complete now, unless somebody else still holds the pipes.
-        self.stdout.close(timeout=1.0)
-        self.stderr.close(timeout=1.0)
+        patience = 1.0 if self.family() else PATIENCE
+        self.stdout.close(patience)
+        self.stderr.close(patience)
         return self._process.wait()
 
     def wait_family(self, timeout: float = PATIENCE) -> None:
@@ -127,10 +128,7 @@ class Server:
                 raise AssertionError(f"{self.program}: still there after {timeout} s: {self.describe()}")
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        self.send_signal(number)
-        if not self.ours and not processes.wait_gone(self.pid, 5.0):
-            # Gunicorn loses a signal that comes while it sets up a worker.
-            self.send_signal(number)
+        self._tell_to_stop(number)
         return self.wait()
 
     def describe(self) -> list[str]:
@@ -174,10 +172,20 @@ class Server:
             if (stat.S_ISSOCK(path.lstat().st_mode) or path.suffix == ".pid") and path.parent.name != ".gunicorn"
         ]
 
+    def _tell_to_stop(self, number: int) -> None:
+        self.send_signal(number)
+        if not self.ours and not processes.wait_gone(self.pid, 5.0):
+            # A worker of Gunicorn's loses what its master passes on before its own handlers are set.
+            for pid in (*self.workers(), self.pid):
+                try:
+                    self.send_signal(number, pid)
+                except ProcessLookupError:
+                    continue
+
     def _end(self) -> list[str]:
         problems = []
         if self._process.poll() is None and processes.alive(self.pid):
-            self.send_signal(signal.SIGTERM)
+            self._tell_to_stop(signal.SIGTERM)
             if not processes.wait_gone(self.pid):
                 problems.append(f"it did not end on TERM: {self.describe()}")
             elif (code := self._process.wait()) not in ((0,) if self.ours else (0, -signal.SIGTERM)):
@@ -186,7 +194,7 @@ class Server:
         left = self.family()
         for pid in left:
             # Helpers of the app's that end because their pipe does, such as multiprocessing's tracker.
-            processes.wait_gone(pid, timeout=2.0)
+            processes.wait_gone(pid)
         left = self.family()
         if left:
             problems.append(f"processes left: {self.describe()}")
