@@ -12,8 +12,6 @@ use super::conn::Conn;
 use super::serve::Serving;
 use crate::sys::now;
 
-/// Connections accepted at a wake by the only worker there is.
-const ACCEPT_BATCH: usize = 16;
 /// How long no connection is accepted when descriptors have run out.
 pub(super) const NO_DESCRIPTORS_NS: u64 = 100_000_000;
 /// Connections taken from a queue in one go when the whole server stops.
@@ -39,11 +37,14 @@ impl Serving {
         {
             return;
         }
-        let batch = if shared.hand_off.has_others() { 1 } else { ACCEPT_BATCH };
-        for _ in 0..batch {
+        let batch = if shared.hand_off.has_others() { 1 } else { self.appetite.batch() };
+        for at in 0..batch {
             let (fd, peer) = match crate::sys::accept(self.shared.listeners[index].fd) {
                 Ok(accepted) => accepted,
-                Err(error) => return self.accept_failed(index, &error),
+                Err(error) => {
+                    self.appetite.had_enough(at);
+                    return self.accept_failed(index, &error);
+                }
             };
             self.shared.watch.accept_failing.store(false, Ordering::Relaxed);
             self.admit(fd, index, peer);
@@ -51,6 +52,7 @@ impl Serving {
                 return;
             }
         }
+        self.appetite.wants_more();
     }
 
     fn admit(&self, fd: OwnedFd, listener: usize, peer: Option<SocketAddr>) {

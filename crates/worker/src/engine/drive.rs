@@ -218,7 +218,15 @@ impl Serving {
                             return Step::Run(Ready { head: Head::Copied(head), complete: false });
                         }
                     }
-                    match conn.read(window.room()) {
+                    let first = conn.token.is_none() && conn.served == 0 && window.is_empty();
+                    if first && self.first_reads.are_vain() {
+                        return Step::Park;
+                    }
+                    let read = conn.read(window.room());
+                    if first {
+                        self.first_reads.note(read != Read::Empty);
+                    }
+                    match read {
                         Read::Bytes(count) => {
                             window.end += count;
                             self.shared.vitals.slot.count_bytes(count as u64, 0);

@@ -13,6 +13,7 @@ mod conn;
 mod crew;
 mod drive;
 mod gate;
+mod habits;
 mod hand_off;
 mod hold;
 mod leave;
@@ -222,11 +223,6 @@ impl Engine {
     fn last_update(&self) -> f64 {
         let seats = self.shared.crew.seats.iter().map(|seat| seat.last_progress());
         seats.chain([self.shared.alive.load(Ordering::Relaxed)]).max().unwrap_or(0) as f64 / 1e9
-    }
-
-    /// The connections' poll set: readable when one of them has an event.
-    fn fileno(&self) -> RawFd {
-        self.shared.sets.connections_fd()
     }
 
     /// Before the app forks: a child may now hold copies of the connections, and of locks. The sentinel stands back.

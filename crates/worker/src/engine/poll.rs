@@ -1,4 +1,4 @@
-//! The two epoll sets.
+//! The poll set.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -17,8 +17,6 @@ use crate::sys::borrow;
 pub enum Wake {
     /// A listener (its index) has a connection to accept.
     Listener(usize),
-    /// Connections have events.
-    Connections,
     /// A signal arrived.
     Signal,
     /// The arbiter says something, or is gone.
@@ -29,11 +27,31 @@ pub enum Wake {
     Nudge,
 }
 
-const CONNECTIONS: u64 = u64::MAX;
-const SIGNAL: u64 = u64::MAX - 1;
-const LINK: u64 = u64::MAX - 2;
-const HAND_OFF: u64 = u64::MAX - 3;
-const NUDGE: u64 = u64::MAX - 4;
+/// What an event says of a connection, as of now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Happened {
+    /// There is something to read.
+    pub input: bool,
+    /// There is room to write.
+    pub room: bool,
+    /// The peer has hung up, or the connection broke.
+    pub hangup: bool,
+}
+
+impl Happened {
+    fn read(flags: EpollFlags) -> Self {
+        let gone = EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR;
+        let (input, room) = (flags.contains(EpollFlags::EPOLLIN), flags.contains(EpollFlags::EPOLLOUT));
+        Happened { input, room, hangup: flags.intersects(gone) }
+    }
+}
+
+/// Tokens of connections begin here: below are the listeners by their numbers, and above these:
+const FIRST_TOKEN: u64 = 1 << 32;
+const SIGNAL: u64 = u64::MAX;
+const LINK: u64 = u64::MAX - 1;
+const HAND_OFF: u64 = u64::MAX - 2;
+const NUDGE: u64 = u64::MAX - 3;
 
 /// Descriptors that are waited for besides connections and listeners.
 pub struct Fds {
@@ -48,8 +66,7 @@ pub struct Fds {
 /// See the module's head.
 #[derive(Debug)]
 pub struct Sets {
-    shared: Epoll,
-    connections: Epoll,
+    set: Epoll,
     nudge: EventFd,
     /// For each listener, whether it is waited for, and whether it has been shut down.
     listening: Vec<(AtomicBool, AtomicBool)>,
@@ -64,18 +81,16 @@ impl Sets {
     /// that does not accept takes the wake-up from one that would. With several threads, signals and the link are the main
     /// thread's to wait for.
     pub fn new(fds: &Fds, listeners: usize, threaded: bool) -> io::Result<Self> {
-        let shared = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        let connections = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let set = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let nudge = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-        shared.add(borrow(connections.0.as_raw_fd()), EpollEvent::new(EpollFlags::EPOLLIN, CONNECTIONS))?;
-        shared.add(&nudge, EpollEvent::new(EpollFlags::EPOLLIN, NUDGE))?;
+        set.add(&nudge, EpollEvent::new(EpollFlags::EPOLLIN, NUDGE))?;
         if !threaded {
-            shared.add(borrow(fds.link), EpollEvent::new(EpollFlags::EPOLLIN, LINK))?;
-            shared.add(borrow(fds.wake), EpollEvent::new(EpollFlags::EPOLLIN, SIGNAL))?;
+            set.add(borrow(fds.link), EpollEvent::new(EpollFlags::EPOLLIN, LINK))?;
+            set.add(borrow(fds.wake), EpollEvent::new(EpollFlags::EPOLLIN, SIGNAL))?;
         }
         let listening = std::iter::repeat_with(Default::default).take(listeners).collect();
         let (receiving, changing) = Default::default();
-        Ok(Sets { shared, connections, nudge, listening, receive: fds.receive, receiving, changing })
+        Ok(Sets { set, nudge, listening, receive: fds.receive, receiving, changing })
     }
 
     /// Has whoever waits, or is next to, look around.
@@ -115,7 +130,7 @@ impl Sets {
 
     fn add_exclusive(&self, fd: RawFd, token: u64) -> nix::Result<()> {
         let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE, token);
-        match self.shared.add(borrow(fd), event) {
+        match self.set.add(borrow(fd), event) {
             // It is in there, which is what counts.
             Err(Errno::EEXIST) => Ok(()),
             other => other,
@@ -128,25 +143,25 @@ impl Sets {
         if let (Some(listener), Some((on, shut))) = (listeners.get(index), self.listening.get(index)) {
             shut.store(true, Ordering::Relaxed);
             if on.swap(false, Ordering::Relaxed) {
-                let _ = self.shared.delete(borrow(listener.fd));
+                let _ = self.set.delete(borrow(listener.fd));
             }
         }
     }
 
     /// The link has said all that it can say; its end would be reported for ever.
     pub fn forget_link(&self, link: RawFd) {
-        let _ = self.shared.delete(borrow(link));
+        let _ = self.set.delete(borrow(link));
     }
 
     /// Waits for no new connections any more.
     pub fn stop_listening(&self, listeners: &[Listener]) {
         let _changing = self.change();
         if self.receiving.swap(false, Ordering::Relaxed) {
-            let _ = self.shared.delete(borrow(self.receive));
+            let _ = self.set.delete(borrow(self.receive));
         }
         for (listener, (on, _)) in listeners.iter().zip(&self.listening) {
             if on.swap(false, Ordering::Relaxed) {
-                let _ = self.shared.delete(borrow(listener.fd));
+                let _ = self.set.delete(borrow(listener.fd));
             }
         }
     }
@@ -171,7 +186,7 @@ impl Sets {
     pub fn requeue(&self, listeners: &[Listener], index: usize) {
         let _changing = self.change();
         if let (true, Some(listener)) = (self.listens(index), listeners.get(index)) {
-            let _ = self.shared.delete(borrow(listener.fd));
+            let _ = self.set.delete(borrow(listener.fd));
             if self.add_listener(listener, index).is_err() {
                 self.listening[index].0.store(false, Ordering::Relaxed);
             }
@@ -182,7 +197,7 @@ impl Sets {
     pub fn requeue_receiver(&self) {
         let _changing = self.change();
         if self.receives() {
-            let _ = self.shared.delete(borrow(self.receive));
+            let _ = self.set.delete(borrow(self.receive));
             self.receiving.store(self.add_receiver().is_ok(), Ordering::Relaxed);
         }
     }
@@ -190,50 +205,52 @@ impl Sets {
     /// Watches a connection: edge-triggered, for everything, for its whole life.
     pub fn add(&self, fd: RawFd, token: u64) -> io::Result<()> {
         let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
-        Ok(self.connections.add(borrow(fd), EpollEvent::new(flags, token))?)
+        Ok(self.set.add(borrow(fd), EpollEvent::new(flags, token))?)
     }
 
     /// Watches it no more. Needed before a close only while somebody else may hold the socket.
     pub fn remove(&self, fd: RawFd) {
-        let _ = self.connections.delete(borrow(fd));
+        let _ = self.set.delete(borrow(fd));
     }
 
-    /// Waits at most so many milliseconds for something to do.
-    pub fn wait(&self, limit_ms: u16, wakes: &mut Vec<Wake>) {
+    /// Waits at most so many milliseconds for something to do: `each` has the connections' events, with their tokens,
+    /// `wakes` the rest.
+    pub fn wait(&self, limit_ms: u16, wakes: &mut Vec<Wake>, each: impl FnMut(u64, Happened)) {
         wakes.clear();
-        let mut events = [EpollEvent::empty(); 16];
-        match self.shared.wait(&mut events, EpollTimeout::from(limit_ms)) {
-            Ok(count) => wakes.extend(events[..count].iter().map(|event| match event.data() {
-                CONNECTIONS => Wake::Connections,
-                SIGNAL => Wake::Signal,
-                LINK => Wake::Link,
-                HAND_OFF => Wake::HandOff,
-                NUDGE => Wake::Nudge,
-                index => Wake::Listener(index as usize),
-            })),
-            Err(Errno::EINTR) => wakes.push(Wake::Signal),
-            Err(_) => {}
+        if self.look(EpollTimeout::from(limit_ms), each, |wake| wakes.push(wake)) == Err(Errno::EINTR) {
+            wakes.push(Wake::Signal);
         }
     }
 
-    /// Takes the connections' events that are there: token, and whether the peer hung up.
-    pub fn events(&self, mut each: impl FnMut(u64, bool)) {
+    /// Takes the connections' events that are there. What else there is stays: it is for a thread that can wait.
+    pub fn events(&self, each: impl FnMut(u64, Happened)) {
+        let _ = self.look(EpollTimeout::ZERO, each, |_| {});
+    }
+
+    fn look(
+        &self,
+        limit: EpollTimeout,
+        mut each: impl FnMut(u64, Happened),
+        mut wake: impl FnMut(Wake),
+    ) -> Result<(), Errno> {
         // Not more: all of it is cleared each time.
         let mut events = [EpollEvent::empty(); 64];
-        let Ok(count) = self.connections.wait(&mut events, EpollTimeout::ZERO) else { return };
-        let gone = EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR;
+        let count = self.set.wait(&mut events, limit)?;
         for event in &events[..count] {
-            each(event.data(), event.events().intersects(gone));
+            match event.data() {
+                SIGNAL => wake(Wake::Signal),
+                LINK => wake(Wake::Link),
+                HAND_OFF => wake(Wake::HandOff),
+                NUDGE => wake(Wake::Nudge),
+                index if index < FIRST_TOKEN => wake(Wake::Listener(index as usize)),
+                token => each(token, Happened::read(event.events())),
+            }
         }
-    }
-
-    /// The connections' set, for event loops.
-    pub fn connections_fd(&self) -> RawFd {
-        self.connections.0.as_raw_fd()
+        Ok(())
     }
 
     /// Its own descriptors.
-    pub fn descriptors(&self) -> [RawFd; 3] {
-        [self.shared.0.as_raw_fd(), self.connections.0.as_raw_fd(), self.nudge.as_fd().as_raw_fd()]
+    pub fn descriptors(&self) -> [RawFd; 2] {
+        [self.set.0.as_raw_fd(), self.nudge.as_fd().as_raw_fd()]
     }
 }

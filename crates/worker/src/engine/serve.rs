@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use rgunicorn_wire::WorkerSays;
 
 use super::conn::Phase;
+use super::habits::{Appetite, FirstReads};
 use super::hold::Conns;
 use super::poll::Wake;
 use super::seat::Seat;
@@ -41,6 +42,8 @@ pub struct Serving {
     wakeup: (Py<WakeupFd>, RawFd),
     pub(super) buffer: Vec<u8>,
     wakes: Vec<Wake>,
+    pub(super) first_reads: FirstReads,
+    pub(super) appetite: Appetite,
     /// CLOCK_MONOTONIC, as last read.
     pub(super) clock: u64,
     /// Others are ready: see `hold`.
@@ -61,8 +64,23 @@ impl Serving {
         wakeup: (Py<WakeupFd>, RawFd),
     ) -> Self {
         let (buffer, wakes) = (vec![0; READ_SIZE], Vec::with_capacity(16));
-        let (may_hold, holding, released) = Default::default();
-        Serving { shared, seat, gateway, bridge, wakeup, buffer, wakes, clock: now(), may_hold, holding, released }
+        let (first_reads, appetite, may_hold, holding, released) = Default::default();
+        let clock = now();
+        Serving {
+            shared,
+            seat,
+            gateway,
+            bridge,
+            wakeup,
+            buffer,
+            wakes,
+            first_reads,
+            appetite,
+            clock,
+            may_hold,
+            holding,
+            released,
+        }
     }
 
     /// Serves until the worker leaves. An error is an exception that a signal handler raised.
@@ -133,7 +151,9 @@ impl Serving {
             let limit = if shared.table.ready() > 0 { 0 } else { self.wait_ms() };
             self.gateway.took = 0;
             shared.set_waiting(true);
-            shared.sets.wait(limit, &mut self.wakes);
+            shared.sets.wait(limit, &mut self.wakes, |token, happened| {
+                shared.table.event(token, happened);
+            });
             shared.set_waiting(false);
             shared.crew.work(&self.seat);
             let received = self.take();
@@ -216,7 +236,6 @@ impl Serving {
         for at in 0..self.wakes.len() {
             match self.wakes[at] {
                 Wake::Listener(index) => self.accept(index),
-                Wake::Connections => shared.take_events(),
                 Wake::Signal => crate::sys::drain(shared.wake),
                 Wake::Link => {
                     if shared.link.retired() {

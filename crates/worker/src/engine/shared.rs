@@ -197,8 +197,8 @@ impl Shared {
 
     /// Takes the connections' events that are there.
     pub fn take_events(&self) {
-        self.sets.events(|token, hangup| {
-            self.table.event(token, hangup);
+        self.sets.events(|token, happened| {
+            self.table.event(token, happened);
         });
     }
 

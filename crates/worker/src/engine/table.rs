@@ -9,7 +9,8 @@ use std::collections::VecDeque;
 use std::os::fd::RawFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::conn::Conn;
+use super::conn::{Conn, Phase};
+use super::poll::Happened;
 
 #[derive(Debug, Default)]
 pub struct Table {
@@ -33,8 +34,14 @@ struct Entry {
 #[derive(Debug)]
 enum Place {
     Free,
-    Waiting { conn: Box<Conn>, queued: bool },
-    Taken { pending: bool },
+    Waiting {
+        conn: Box<Conn>,
+        queued: bool,
+    },
+    /// With what has happened meanwhile.
+    Taken {
+        pending: Happened,
+    },
 }
 
 /// Something for a thread to do.
@@ -59,13 +66,14 @@ impl Table {
             (inner.entries.len() - 1) as u32
         });
         let entry = &mut inner.entries[index as usize];
-        entry.generation = entry.generation.wrapping_add(1);
-        entry.place = Place::Taken { pending: false };
+        // Never 0: see the poll set.
+        entry.generation = entry.generation.wrapping_add(1).max(1);
+        entry.place = Place::Taken { pending: Happened::default() };
         token(index, entry.generation)
     }
 
     /// Notes an event. Stale tokens (of a connection that is gone) are reported as false.
-    pub fn event(&self, token: u64, hangup: bool) -> bool {
+    pub fn event(&self, token: u64, happened: Happened) -> bool {
         let mut inner = self.lock();
         let inner = &mut *inner;
         let Some(place) = inner.entries.get_mut(index(token)).filter(|e| e.generation == generation(token)) else {
@@ -73,10 +81,14 @@ impl Table {
         };
         match &mut place.place {
             Place::Free => return false,
-            Place::Taken { pending } => *pending = true,
+            Place::Taken { pending } => {
+                pending.input |= happened.input;
+                pending.room |= happened.room;
+                pending.hangup |= happened.hangup;
+            }
             Place::Waiting { conn, queued } => {
-                conn.hangup |= hangup;
-                if !*queued {
+                conn.hangup |= happened.hangup;
+                if !*queued && happened.concerns(conn) {
                     *queued = true;
                     inner.ready.push_back(Work::Token(token));
                 }
@@ -138,8 +150,8 @@ impl Table {
         let mut inner = self.lock();
         let entry = &mut inner.entries[index(token)];
         match &mut entry.place {
-            Place::Taken { pending } if *pending => {
-                *pending = false;
+            Place::Taken { pending } if pending.concerns(&conn) => {
+                *pending = Happened::default();
                 return Some(conn);
             }
             _ => entry.place = Place::Waiting { conn, queued: false },
@@ -233,13 +245,21 @@ impl Table {
     }
 }
 
+impl Happened {
+    /// Whether there is something to do for the connection. That there is room is the first event of each, and no news to
+    /// one that waits for a request.
+    fn concerns(self, conn: &Conn) -> bool {
+        self.input || self.hangup || self.room && matches!(conn.phase, Phase::Writing { .. })
+    }
+}
+
 impl Inner {
     fn take(&mut self, token: u64) -> Option<Box<Conn>> {
         let entry = self.entries.get_mut(index(token)).filter(|e| e.generation == generation(token))?;
         if !matches!(entry.place, Place::Waiting { .. }) {
             return None;
         }
-        match std::mem::replace(&mut entry.place, Place::Taken { pending: false }) {
+        match std::mem::replace(&mut entry.place, Place::Taken { pending: Happened::default() }) {
             Place::Waiting { conn, .. } => Some(conn),
             _ => None,
         }

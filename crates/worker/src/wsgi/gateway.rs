@@ -1,5 +1,6 @@
 //! The gateway: one request from its parsed head to what becomes of its connection.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -46,6 +47,8 @@ pub struct Gateway {
     pub took: u64,
     /// When it ended (CLOCK_MONOTONIC ns).
     pub ended: u64,
+    /// The last client's address, and its text.
+    last_address: Option<(Option<IpAddr>, Py<PyString>)>,
     /// Memory for responses that are held.
     buffers: Vec<Vec<u8>>,
     pub(super) out: Vec<u8>,
@@ -126,6 +129,7 @@ impl Gateway {
             after: setup.after,
             took: 0,
             ended: started,
+            last_address: None,
             buffers: Vec::new(),
             out: Vec::new(),
         })
@@ -240,6 +244,7 @@ impl Gateway {
         drop((body, response));
         self.exchange.pulse.leave_if_child();
         self.renew(py, environ);
+        self.drop_objects();
         if matches!(called, Called::Whole) && self.exchange.lock().dead {
             called = Called::Done;
         }
@@ -281,7 +286,8 @@ impl Gateway {
     ) -> Result<(Bound<'py, PyDict>, Option<Bound<'py, PyAny>>), Refused> {
         let Some(conn) = slot.as_mut() else { return Err(Refused::ScriptName) };
         if conn.objects.is_none() {
-            conn.objects = Some(PeerObjects::new(py, conn));
+            let address = self.address(py, conn.client().map(|client| client.ip()));
+            conn.objects = Some(PeerObjects::new(py, conn, address));
         }
         let (listener, serial) = (conn.listener, conn.serial);
         let input = if request.body.is_empty() && request.complete {
@@ -315,6 +321,19 @@ impl Gateway {
             self.exchange.give(conn);
         }
         Ok((environ, hooked))
+    }
+
+    /// `REMOTE_ADDR`. Behind a proxy it is the same for all.
+    fn address(&mut self, py: Python<'_>, address: Option<IpAddr>) -> Py<PyString> {
+        match &self.last_address {
+            Some((last, text)) if *last == address => text.clone_ref(py),
+            _ => {
+                let text = address.map(|address| address.to_string()).unwrap_or_default();
+                let text = PyString::new(py, &text).unbind();
+                self.last_address = Some((address, text.clone_ref(py)));
+                text
+            }
+        }
     }
 
     /// Logs what went wrong. Any exception of the app is this request's failure, never the server's.
@@ -392,6 +411,16 @@ impl Gateway {
             self.start_response = start;
             self.early_hints = early;
         }
+    }
+
+    /// A connection that will be closed needs its objects no more; later somebody would have to attach for them.
+    fn drop_objects(&self) {
+        let mut state = self.exchange.lock();
+        let ends = !state.keep_alive;
+        let objects = state.conn.as_mut().filter(|_| ends).and_then(|conn| conn.objects.take());
+        // Not under the lock: that can run Python code.
+        drop(state);
+        drop(objects);
     }
 
     /// Answers with an error page of the server's own.

@@ -83,8 +83,7 @@ pub struct PeerObjects {
 }
 
 impl PeerObjects {
-    fn new(py: Python<'_>, conn: &Conn) -> Self {
-        let client = conn.client();
+    fn new(py: Python<'_>, conn: &Conn, address: Py<PyString>) -> Self {
         let text = |text: &str| PyString::new(py, text).unbind();
         let mut proxy = Vec::new();
         if let Some(header) = &conn.proxy {
@@ -94,12 +93,7 @@ impl PeerObjects {
                 proxy.push(("PROXY_PORT", text(&ends.destination.port().to_string())));
             }
         }
-        PeerObjects {
-            address: text(&client.map(|client| client.ip().to_string()).unwrap_or_default()),
-            port: client.map(|client| text(&client.port().to_string())),
-            proxy,
-            socket: None,
-        }
+        PeerObjects { address, port: conn.client().map(|client| text(&client.port().to_string())), proxy, socket: None }
     }
 }
 
