@@ -2,131 +2,18 @@
 //! `wsgi.input`, `wsgi.early_hints`. No Python in here: callers detach around what sends or waits.
 
 use std::io;
-use std::os::fd::{OwnedFd, RawFd};
-use std::sync::atomic::Ordering;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 use pyo3::pybacked::PyBackedBytes;
+use rgunicorn_http::Version;
 use rgunicorn_http::response::{BodyPlan, chunk_head, plan};
-use rgunicorn_http::{Error as HttpError, Event, Version};
 
-use crate::engine::{Conn, Read, Seat, Vitals};
-use crate::sys::now;
-
-/// How long a client may take without a byte moving, while a thread waits for it; and how long it may be slow.
-const CLIENT_STALL_NS: u64 = 60_000_000_000;
-/// Bytes a second that a client has to reach on average, once a thread has waited for it that long.
-const CLIENT_RATE: u64 = 256;
-/// A waiting thread comes back this often (ms), so that its caller can run signal handlers.
-const WAIT_MS: u16 = 1000;
-
-/// What a thread shares with its exchanges: how it lives, and how its worker does.
-#[derive(Debug, Clone)]
-pub struct Pulse {
-    /// The thread.
-    pub seat: Arc<Seat>,
-    /// The worker.
-    pub vitals: Arc<Vitals>,
-}
-
-/// A request that has begun. It is over when this is dropped, also by a panic: the seat of a thread that is gone must not
-/// look like one that is stuck.
-#[derive(Debug)]
-pub struct InHand<'p>(&'p Pulse);
-
-impl InHand<'_> {
-    /// It is over. Returns when that was.
-    pub fn end(self) -> u64 {
-        let ended = self.over();
-        std::mem::forget(self);
-        ended
-    }
-
-    fn over(&self) -> u64 {
-        let InHand(pulse) = self;
-        let ended = now();
-        pulse.seat.progress(ended);
-        pulse.seat.end();
-        pulse.vitals.slot.end(pulse.seat.number, ended);
-        ended
-    }
-}
-
-impl Drop for InHand<'_> {
-    fn drop(&mut self) {
-        self.over();
-    }
-}
-
-impl Pulse {
-    /// A request begins.
-    pub fn begin(&self, now: u64, socket: RawFd, method: &[u8], target: &[u8]) -> InHand<'_> {
-        self.vitals.slot.begin(self.seat.number, now, method, target);
-        self.vitals.served.fetch_add(1, Ordering::Relaxed);
-        self.seat.begin(now, socket);
-        self.vitals.bell.ring();
-        InHand(self)
-    }
-
-    /// A child that the app forked came back out of the app's code: the request, its log line and what it counts are its
-    /// parent's.
-    pub fn leave_if_child(&self) {
-        if self.vitals.child.load(Ordering::Relaxed) {
-            crate::sys::exit_now(0);
-        }
-    }
-
-    /// Whether the worker has to leave now.
-    fn quits(&self) -> bool {
-        self.vitals.quit.load(Ordering::Relaxed)
-    }
-
-    /// Something moved.
-    pub fn beat(&self) {
-        self.seat.progress(now());
-    }
-
-    /// Waits for the client, a second at most or until a signal comes; returns the nanoseconds. The descriptor's
-    /// connection may be over by then, and another one have its number: then this wakes too early, or late by a second.
-    fn wait_for_client(&self, fd: RawFd, flags: PollFlags) -> u64 {
-        let began = now();
-        self.seat.set_waits(true);
-        self.vitals.slot.touch(self.seat.number, began, true);
-        let _ = poll(&mut [PollFd::new(crate::sys::borrow(fd), flags)], PollTimeout::from(WAIT_MS));
-        let ended = now();
-        self.seat.progress(ended);
-        self.seat.set_waits(false);
-        self.vitals.slot.touch(self.seat.number, ended, false);
-        ended - began
-    }
-}
-
-/// The patience that a client has left with a thread that waits for it.
-#[derive(Debug, Clone, Copy, Default)]
-struct Patience {
-    /// Nanoseconds waited in all.
-    waited: u64,
-    /// Of those, since a byte moved.
-    stalled: u64,
-    /// Bytes that moved.
-    bytes: u64,
-}
-
-impl Patience {
-    fn moved(&mut self, bytes: usize) {
-        self.bytes += bytes as u64;
-        self.stalled = 0;
-    }
-
-    /// After a wait of so many nanoseconds: whether it is at its end.
-    fn spent(&mut self, waited: u64) -> bool {
-        self.waited += waited;
-        self.stalled += waited;
-        let slow = self.bytes < self.waited / 1_000_000_000 * CLIENT_RATE;
-        self.stalled > CLIENT_STALL_NS || self.waited > CLIENT_STALL_NS && slow
-    }
-}
+use super::body::{BadBody, BodyError, Piece, read_piece};
+use super::lines::ServerLines;
+use super::pulse::{Patience, Pulse};
+use crate::engine::Conn;
 
 /// How far the response is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,31 +100,6 @@ pub struct Exchange {
     pub pulse: Pulse,
     /// `Server:` line, Date line source.
     pub lines: Arc<ServerLines>,
-}
-
-/// The response lines that are the same for every response of a second.
-#[derive(Debug)]
-pub struct ServerLines {
-    lines: Vec<u8>,
-    date: Mutex<(u64, Vec<u8>)>,
-}
-
-impl ServerLines {
-    /// For these field lines, each with its CRLF (`Server: …`). None leaves the Date out.
-    pub fn new(lines: Vec<u8>) -> Self {
-        ServerLines { lines, date: Mutex::new((u64::MAX, Vec::new())) }
-    }
-
-    fn append(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.lines);
-        let wall = std::time::SystemTime::now();
-        let second = wall.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let mut date = self.date.lock().unwrap_or_else(PoisonError::into_inner);
-        if date.0 != second {
-            *date = (second, format!("Date: {}\r\n", httpdate::fmt_http_date(wall)).into_bytes());
-        }
-        out.extend_from_slice(&date.1);
-    }
 }
 
 impl Exchange {
@@ -519,58 +381,6 @@ impl Exchange {
     }
 }
 
-/// What came of reading a body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Piece {
-    /// Some more of it.
-    Some,
-    /// Nothing yet.
-    Nothing,
-    /// It has ended.
-    End,
-}
-
-/// What was found to be wrong with a request's body while the app read it.
-#[derive(Debug, Clone)]
-pub enum BadBody {
-    /// It breaks the rules of HTTP.
-    Invalid(HttpError),
-    /// It is longer than `limit_request_body`.
-    TooLarge(u64),
-}
-
-impl BadBody {
-    /// The status to answer with, and its reason phrase.
-    pub fn status(&self) -> (u16, &'static str) {
-        match self {
-            BadBody::Invalid(error) => (error.status(), error.reason()),
-            BadBody::TooLarge(_) => (413, "Content Too Large"),
-        }
-    }
-}
-
-impl std::fmt::Display for BadBody {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            BadBody::Invalid(error) => error.fmt(f),
-            BadBody::TooLarge(limit) => f.write_str(&super::too_large(*limit)),
-        }
-    }
-}
-
-/// Why a request's body cannot be read to its end.
-#[derive(Debug)]
-pub enum BodyError {
-    /// It may not be as it is.
-    Bad(BadBody),
-    /// The client closed the connection within it.
-    Gone,
-    /// The client sends nothing any more, or too slowly.
-    Stalled,
-    /// The worker has to leave now.
-    Leaving,
-}
-
 impl State {
     fn send(&mut self, pieces: &[&[u8]]) -> io::Result<()> {
         let Some(conn) = self.conn.as_mut() else { return Err(io::Error::other("the response is over")) };
@@ -617,42 +427,6 @@ impl State {
     /// The promised length was not kept: the connection cannot go on.
     pub fn short(&self) -> bool {
         matches!(self.plan, BodyPlan::Length(_)) && self.left > 0
-    }
-}
-
-/// Reads what is there of a body.
-fn read_piece(conn: &mut Conn, body: &mut Vec<u8>, limit: u64) -> Result<Piece, BodyError> {
-    let before = body.len();
-    let mut piece = [0u8; 65536];
-    loop {
-        let mut at = 0;
-        let event = loop {
-            let (consumed, event) =
-                conn.decoder.advance(&conn.input[at..]).map_err(|error| BodyError::Bad(BadBody::Invalid(error)))?;
-            if let Event::Data(span) = event {
-                let data = span.of(&conn.input[at..]);
-                conn.body_read += data.len() as u64;
-                if conn.body_read > limit {
-                    return Err(BodyError::Bad(BadBody::TooLarge(limit)));
-                }
-                body.extend_from_slice(data);
-            }
-            at += consumed;
-            if !matches!(event, Event::Data(_)) {
-                break event;
-            }
-        };
-        conn.input.drain(..at);
-        match event {
-            Event::End | Event::Head => return Ok(Piece::End),
-            _ if body.len() > before => return Ok(Piece::Some),
-            _ => {}
-        }
-        match conn.read(&mut piece) {
-            Read::Bytes(length) => conn.input.extend_from_slice(&piece[..length]),
-            Read::End => return Err(BodyError::Gone),
-            Read::Empty => return Ok(Piece::Nothing),
-        }
     }
 }
 

@@ -9,9 +9,11 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
 use super::environ::{Keys, Refused, RequestParts};
-use super::exchange::{Exchange, Pulse, ServerLines, Stage};
+use super::exchange::{Exchange, Stage};
 use super::hooks::{AccessWatch, Snapshot};
+use super::lines::ServerLines;
 use super::objects::{EarlyHints, LazySocket, StartResponse};
+use super::pulse::Pulse;
 use super::{After, FileWrapper, Input, ListenerInfo, PeerObjects, Request, Rules, ffi};
 use crate::access_log::{AccessLog, Changed, EnvKey, Record};
 use crate::engine::{Conn, MAX_HELD};

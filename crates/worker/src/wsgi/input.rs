@@ -6,7 +6,8 @@ use pyo3::exceptions::{PyConnectionResetError, PyOSError, PyStopIteration, PyTim
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
-use super::exchange::{BodyError, Exchange, Piece};
+use super::body::{BodyError, Piece};
+use super::exchange::Exchange;
 
 /// See the module's head. What is buffered already costs no system call; the rest comes from the connection.
 #[pyclass(frozen, module = "rgunicorn._rgunicorn")]

@@ -3,24 +3,28 @@
 //! The GIL is taken once for a request that does not stream: to build the environ, call the app and take its result. It is
 //! let go around everything that sends, reads or waits.
 
+mod body;
 mod environ;
 mod exchange;
 mod ffi;
 mod gateway;
 mod hooks;
 mod input;
+mod lines;
 mod objects;
+mod pulse;
 mod respond;
 
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 pub use environ::RequestParts;
-pub use exchange::{Pulse, ServerLines};
 pub use gateway::{Gateway, Setup};
 pub use hooks::AccessWatch;
 pub use input::Input;
+pub use lines::ServerLines;
 pub use objects::FileWrapper;
+pub use pulse::Pulse;
 
 use crate::engine::Conn;
 use environ::Refused;
