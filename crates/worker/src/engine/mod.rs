@@ -1,11 +1,10 @@
-//! HTTP behind one pollable descriptor.
+//! HTTP behind one poll set.
 //!
-//! Two epoll sets: the connections' own, edge-triggered and never re-armed, and the one a waiting thread sleeps on, which
-//! holds the shared listeners and the hand-off (EPOLLEXCLUSIVE), the signals' wake-up pipe, the link to the arbiter and,
-//! nested in it, the connections' set. Event loops wait on the connections' set alone ([`Engine::fileno`]).
+//! The set holds connections, edge-triggered and never re-armed, the shared listeners and the hand-off (EPOLLEXCLUSIVE), the
+//! signals' wake-up pipe and the link to the arbiter.
 //!
-//! A connection is in one thread's hands, in the table, or on its way to another worker. `crew` says who waits, `serve` is a
-//! thread's loop, `drive` what it does for a connection, `sentinel` what happens when all are stuck.
+//! A connection is in one thread's hands, in the table, in the hold, or on its way to another worker. `crew` says who waits,
+//! `serve` is a thread's loop, `drive` what it does for a connection, `sentinel` what happens when all are stuck.
 
 mod accept;
 mod bell;

@@ -1,4 +1,8 @@
 //! The poll set.
+//!
+//! One for all: with the connections in a set of their own, nested in this one, every event is looked at twice and every wake
+//! passes through two queues. Only a thread that can serve what comes waits on it (whoever waits beside an exclusive listener
+//! takes wake-ups that another worker needs); the sentinel looks without waiting.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -77,7 +81,7 @@ pub struct Sets {
 }
 
 impl Sets {
-    /// Both sets. Listeners come with [`Sets::listen`], once there is somebody to accept: a waiter on an exclusive listener
+    /// The set. Listeners come with [`Sets::listen`], once there is somebody to accept: a waiter on an exclusive listener
     /// that does not accept takes the wake-up from one that would. With several threads, signals and the link are the main
     /// thread's to wait for.
     pub fn new(fds: &Fds, listeners: usize, threaded: bool) -> io::Result<Self> {
