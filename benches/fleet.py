@@ -15,6 +15,7 @@ import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,10 @@ def app(environ, start_response):
     start_response("200 OK", [("Content-Length", str(len(body)))])
     return [body]
 """
+
+# linux/netlink.h, linux/sock_diag.h, net/tcp_states.h
+NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, TCP_ESTABLISHED = 4, 20, 1
+NLM_F_REQUEST, NLM_F_DUMP, NLMSG_ERROR, NLMSG_DONE = 0x1, 0x300, 2, 3
 
 SERVERS = {
     "ours": [ROOT / "target/release/rgunicorn", "--python", ROOT / ".venv/bin/python"],
@@ -168,14 +173,51 @@ def reload(server: Server, seconds: float) -> str:
     return "5 × --reload"
 
 
+def unread_bytes(inodes: set[str]) -> list[int]:
+    """For each of these sockets that is an established TCP connection (IPv4): how much of it has not been read."""
+    # By sock_diag(7): /proc/net/tcp takes tens of milliseconds where many connections have just ended.
+    request = struct.pack("=IHHII", 16 + 56, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, 1, 0)
+    request += struct.pack("=BBBBI48x", socket.AF_INET, socket.IPPROTO_TCP, 0, 0, 1 << TCP_ESTABLISHED)
+    found = []
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as diag:
+        diag.settimeout(10)
+        diag.send(request)
+        while True:
+            answer = diag.recv(1 << 20)
+            while answer:
+                length, kind = struct.unpack_from("=IH", answer)
+                if kind == NLMSG_ERROR:
+                    raise OSError(-struct.unpack_from("=i", answer, 16)[0], "sock_diag")
+                if kind == NLMSG_DONE:
+                    return found
+                # struct inet_diag_msg: 56 bytes, then the lengths of both queues, the user and the inode.
+                unread, _, _, inode = struct.unpack_from("=IIII", answer, 16 + 56)
+                if str(inode) in inodes:
+                    found.append(unread)
+                answer = answer[(length + 3) & ~3 :]
+
+
 def kill(server: Server, seconds: float) -> str:
+    """Failures may be as many as requests that the killed ones had in hand, by the scoreboard (the arbiter's log tells), and
+    those that their kernel had received for them and they had not read."""
+    unread = 0
+
     def act(_: int) -> None:
+        nonlocal unread
         workers = server.workers()
         if workers:
+            sockets = processes.sockets(workers[0])
+            # Still, for a millisecond or so: what is counted is what it dies with.
+            server.signal(signal.SIGSTOP, workers[0])
+            lengths = unread_bytes(sockets)
             server.signal(signal.SIGKILL, workers[0])
+            unread += sum(length > 0 for length in lengths)
 
     evenly(seconds, 5, act)
-    return "5 × kill -9 of a worker"
+    what = "5 × kill -9 of a worker"
+    if server.name.startswith("ours"):
+        what += f"; in hand {len(re.findall(r': in hand for ', server.text()))}, "
+    return f"{what.removesuffix(', ')}, unread {unread}"
 
 
 def broken_config(server: Server, seconds: float) -> str:

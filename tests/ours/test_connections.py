@@ -10,8 +10,6 @@ from support import processes
 pytestmark = pytest.mark.only("ours")
 
 BOOTED = "from events import tell\ndef post_worker_init(worker): tell('booted')\n"
-# As /proc/net/tcp writes it.
-ESTABLISHED = "01"
 CLASSES = pytest.mark.parametrize("flags", [[], ["--threads", "2"]], ids=["sync", "gthread"])
 
 
@@ -170,7 +168,7 @@ def test_what_was_passed_on_is_answered_beside_a_new_server(start):
     for client in clients:
         client.request()
     # All of them have left the workers that they were with.
-    wait_for(lambda: not any(sockets_of(pid) > 1 for pid in pids))
+    wait_for(lambda: not any(processes.connections(pid) > 1 for pid in pids))
     new = upgrade(server)
     server.send_signal(signal.SIGTERM)
     server.stderr.find("Handling signal: term")
@@ -205,18 +203,31 @@ def test_nobody_is_left_a_connection_by_one_who_leaves_later(start):
     server.wait_family()
 
 
+@pytest.mark.parametrize("keepalive", ["0", "60"])
+def test_the_stop_answers_who_waits_to_be_accepted(start, keepalive):
+    """Also where the worker has learned that clients rarely have sent something by the time they are accepted."""
+    server = start("--keep-alive", keepalive, "blocking:app")
+    for _ in range(20):
+        with server.connect() as slow:
+            # The connection has been accepted by the time a later one is answered.
+            assert server.get().status == 200
+            assert slow.request(headers=[("Connection", "close")]).response().status == 200
+    held = server.connect().request(target="/block")
+    server.events.until("in")
+    waiting = [server.connect().request() for _ in range(4)]
+    server.send_signal(signal.SIGTERM)
+    server.stderr.find("Handling signal: term")
+    server.events.release()
+    for client in [held, *waiting]:
+        assert client.response().status == 200
+    close(held, *waiting)
+    assert server.wait() == 0
+
+
 def upgrade(server):
     """The new server's pid, once it serves."""
     server.send_signal(signal.SIGUSR2)
     return int(server.stderr.find(r"the new arbiter \(pid:(\d+)\) serves beside this one")[-1][1])
-
-
-def sockets_of(pid):
-    """TCP connections that a process has."""
-    inodes = {name.partition("[")[2].rstrip("]") for name in open_files(pid) if name.startswith("socket:")}
-    with open(f"/proc/{pid}/net/tcp") as table:
-        rows = [line.split() for line in table.readlines()[1:]]
-    return sum(row[3] == ESTABLISHED and row[9] in inodes for row in rows)
 
 
 def open_files(pid):

@@ -186,3 +186,122 @@ def test_a_worker_that_leaves_sends_what_it_holds(server, how):
         client.close()
     if how == signal.SIGTERM:
         assert server.wait() == 0
+
+
+def test_behind_what_its_client_has_not_taken(start, launcher):
+    """A response that is whole before the app is done does not overtake the early hints before it."""
+    launcher.write(
+        "app.py",
+        """
+        from events import tell, wait
+
+        def app(environ, start_response):
+            for _ in range(40):
+                environ["wsgi.early_hints"]([("Link", "x" * 250_000)])
+            start_response("200 OK", [("Content-Length", "5")])
+            yield b"hello"
+            tell("whole"), wait()
+        """,
+    )
+    # Room for all, so that the app does not wait for the client.
+    server = start("--response-buffer", str(64 << 20), "app:app")
+    with server.connect() as client:
+        client.request()
+        server.events.until("whole")
+        server.events.release()
+        hints = []
+        while (response := client.response()).status == 103:
+            hints.append(response.header("Link"))
+        assert hints == ["x" * 250_000] * 40
+        assert response.status == 200 and response.body == b"hello"
+
+
+def test_before_what_the_app_sends_itself(start, launcher):
+    launcher.write(
+        "app.py",
+        """
+        def app(environ, start_response):
+            socket = environ["gunicorn.socket"]
+            if environ["PATH_INFO"] == "/early":
+                socket.fileno()
+            start_response("200 OK", [("Content-Length", "0")])
+            yield b""
+            socket.sendall(b"frames")
+        """,
+    )
+    server = start("app:app")
+    for target in ("/early", "/late"):
+        with server.connect() as client:
+            client.request(target=target)
+            assert client.response().status == 200
+            assert client.rest() == b"frames"
+
+
+def test_a_whole_body_is_a_sign_of_life(start, launcher):
+    """As any other piece that is sent: the silence before it and the one after it are two."""
+    launcher.write(
+        "app.py",
+        """
+        import time
+
+        def app(environ, start_response):
+            time.sleep(1.5)
+            start_response("200 OK", [("Content-Length", "5")])
+            yield b"hello"
+            time.sleep(1.5)
+        """,
+    )
+    server = start("--timeout", "2", "app:app")
+    with server.connect() as client:
+        assert client.request().response().body == b"hello"
+        # Of the same worker, which has got over it.
+        assert client.request().response().body == b"hello"
+
+
+def test_a_request_out_of_time_whose_response_was_whole(start, launcher):
+    """While its stacks are written the app may become so far: then the client gets that."""
+    launcher.write(
+        "app.py",
+        """
+        import time
+
+        def app(environ, start_response):
+            time.sleep(float(environ["PATH_INFO"][1:]))
+            start_response("200 OK", [("Content-Length", "5")])
+            yield b"hello"
+            for _ in range(100):
+                time.sleep(0.02)
+        """,
+    )
+    allowed = ["REQUEST TIMEOUT", "RequestTimeout", "Error handling request"]
+    server = start("--threads", "4", "--request-timeout", "1", "app:app", allowed=allowed)
+    for at in range(1000, 1012, 2):
+        with server.connect() as client:
+            response = client.request(target=f"/{at / 1000}").response()
+            assert response.status == 504 or response.status == 200 and response.body == b"hello"
+
+
+def test_a_fork_that_hangs_is_found(start, launcher):
+    """In somebody's hook: the worker is ended like any other that is silent."""
+    launcher.write(
+        "app.py",
+        """
+        import os, threading
+
+        hangs = threading.Event()
+        os.register_at_fork(before=lambda: hangs.is_set() and threading.Event().wait())
+
+        def app(environ, start_response):
+            if environ["PATH_INFO"] == "/fork":
+                hangs.set()
+                os.fork()
+            start_response("200 OK", [("Content-Length", "5")])
+            return [b"hello"]
+        """,
+    )
+    allowed = ["WORKER TIMEOUT", "was sent SIGKILL", "exited with code", "in hand for"]
+    server = start("--preload", "--timeout", "2", "app:app", allowed=allowed)
+    with server.connect() as client:
+        assert client.request(target="/fork").response().status == 504
+    server.stderr.find("WORKER TIMEOUT")
+    assert server.get("/").text == "hello"

@@ -219,7 +219,7 @@ impl Serving {
                         }
                     }
                     let first = conn.token.is_none() && conn.served == 0 && window.is_empty();
-                    if first && self.first_reads.are_vain() {
+                    if first && !self.shared.retires() && self.first_reads.are_vain() {
                         return Step::Park;
                     }
                     let read = conn.read(window.room());
@@ -312,13 +312,17 @@ impl Serving {
         let keep_alive = options.keepalive > 0 && !leaving;
         let stale = options.max_queue_wait > 0 && now().saturating_sub(conn.arrived) > options.max_queue_wait;
         let more = ready.complete && !window.is_empty();
-        // What follows on the same connection is answered at once, as part of this turn.
-        let hold = self.may_hold && ready.complete && !more && !conn.more;
+        // What follows on the same connection is answered at once, as part of this turn; what has changed something is, too,
+        // since a process that crashes takes with it what is held. And while one is held that is to be closed, against its
+        // client's will, that client may send on.
+        let head = conn.decoder.head();
+        let safe = matches!(head.text(head.method, bytes), b"GET" | b"HEAD");
+        let hold = self.may_hold && ready.complete && !more && !conn.more && safe && keep_alive;
         let mut request = Request { bytes, body, complete: ready.complete, keep_alive, stale, hold };
         let (mut conn, mut after) = self.gateway.run(conn, &mut request);
         self.clock = self.gateway.ended;
         self.look_at_max_requests();
-        if after == After::Close && more {
+        if after == After::Close && (more || conn.more || !conn.input.is_empty()) {
             // It has sent more than this: a plain close would turn into a reset, which can destroy the answer.
             after = After::Linger;
         }

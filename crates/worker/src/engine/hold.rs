@@ -23,7 +23,7 @@ const OVERDUE_NS: u64 = 2 * HOLD_NS;
 /// Longest response that is held, with its head.
 pub const MAX_HELD: usize = 16 * 1024;
 /// How many are held at once.
-const MAX_COUNT: usize = 64;
+const MAX_COUNT: usize = 16;
 
 /// Connections whose response is held.
 #[allow(clippy::vec_box, reason = "connections stay where they are; only their boxes move")]
@@ -107,7 +107,9 @@ impl Serving {
                         self.shared.table.push(again);
                     }
                 }
-                (Ok(()), _) => self.drive(conn),
+                (Ok(()), Then::Close) if conn.out.is_empty() => self.shared.close(conn),
+                // Not driven here: a request on it would keep the others waiting.
+                (Ok(()), _) => self.shared.table.push(conn),
                 (Err(_), _) => self.shared.close(conn),
             }
         }

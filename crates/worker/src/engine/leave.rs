@@ -37,6 +37,9 @@ impl Serving {
             shared.sets.stop_listening(&shared.listeners);
         }
         if shared.link.drains() && !shared.watch.drained.swap(true, Ordering::Relaxed) {
+            // It may have been told to leave before, with more time.
+            until = until.min(now + self.idle_time());
+            shared.watch.retire_until.store(until, Ordering::Relaxed);
             self.drain_listeners();
         }
         if !shared.has_heirs() {
@@ -46,9 +49,19 @@ impl Serving {
         }
         shared.pass_idle();
         if now >= until {
+            // Who has sent a request by now is not idle.
+            shared.take_events();
             for conn in shared.table.expired(0, |conn: &Conn| conn.phase == Phase::Reading && !conn.begun) {
                 shared.close(conn);
             }
+        }
+        if shared.table.open() > 0 {
+            return false;
+        }
+        // The last look, with the last word of who stays: whoever else would have taken what waits may be gone.
+        shared.link.retired();
+        if !shared.has_heirs() {
+            shared.receive_all();
         }
         shared.table.open() == 0
     }

@@ -227,15 +227,20 @@ impl Engine {
     /// Before the app forks: a child may now hold copies of the connections, and of locks. The sentinel stands back.
     fn before_fork(&self) {
         let shared = &self.shared;
+        if shared.vitals.child.load(Ordering::Relaxed) {
+            return;
+        }
         shared.forked.store(true, Ordering::Relaxed);
-        shared.gate.close();
+        shared.gate.close(crate::sys::now());
         shared.send_all_held();
         shared.sets.nudge();
     }
 
     /// The fork is over, in the worker.
     fn after_fork_in_parent(&self) {
-        self.shared.gate.open();
+        if !self.shared.vitals.child.load(Ordering::Relaxed) {
+            self.shared.gate.open();
+        }
     }
 
     /// In a child that the app forked: lets go of what belongs to the worker, so that no client waits for the child's end,

@@ -50,6 +50,8 @@ impl Happened {
     }
 }
 
+/// Events taken at once. Not more: the memory for all is cleared each time.
+const AT_ONCE: usize = 64;
 /// Tokens of connections begin here: below are the listeners by their numbers, and above these:
 const FIRST_TOKEN: u64 = 1 << 32;
 const SIGNAL: u64 = u64::MAX;
@@ -226,9 +228,10 @@ impl Sets {
         }
     }
 
-    /// Takes the connections' events that are there. What else there is stays: it is for a thread that can wait.
-    pub fn events(&self, each: impl FnMut(u64, Happened)) {
-        let _ = self.look(EpollTimeout::ZERO, each, |_| {});
+    /// Takes some of the connections' events that are there. What else there is stays: it is for a thread that can wait. False:
+    /// that was all.
+    pub fn events(&self, each: impl FnMut(u64, Happened)) -> bool {
+        self.look(EpollTimeout::ZERO, each, |_| {}) == Ok(AT_ONCE)
     }
 
     fn look(
@@ -236,9 +239,8 @@ impl Sets {
         limit: EpollTimeout,
         mut each: impl FnMut(u64, Happened),
         mut wake: impl FnMut(Wake),
-    ) -> Result<(), Errno> {
-        // Not more: all of it is cleared each time.
-        let mut events = [EpollEvent::empty(); 64];
+    ) -> Result<usize, Errno> {
+        let mut events = [EpollEvent::empty(); AT_ONCE];
         let count = self.set.wait(&mut events, limit)?;
         for event in &events[..count] {
             match event.data() {
@@ -250,7 +252,7 @@ impl Sets {
                 token => each(token, Happened::read(event.events())),
             }
         }
-        Ok(())
+        Ok(count)
     }
 
     /// Its own descriptors.

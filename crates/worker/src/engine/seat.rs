@@ -176,6 +176,21 @@ struct Response {
     progress: Kept,
 }
 
+impl Response {
+    fn send_kept(&mut self) {
+        let Some(socket) = self.socket else { return };
+        while !self.progress.failed && self.progress.sent < self.kept.len() {
+            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+            match send(socket, &self.kept[self.progress.sent..], flags) {
+                Ok(took) => self.progress.sent += took,
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return,
+                Err(_) => self.progress.failed = true,
+            }
+        }
+    }
+}
+
 /// What has become of a response that was kept.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Kept {
@@ -235,17 +250,7 @@ impl InFlight {
 
     /// Sends what is kept, as much as the client takes: the app takes long.
     pub fn send_kept(&self) {
-        let mut inner = self.lock();
-        let Some(socket) = inner.socket else { return };
-        while !inner.progress.failed && inner.progress.sent < inner.kept.len() {
-            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-            match send(socket, &inner.kept[inner.progress.sent..], flags) {
-                Ok(took) => inner.progress.sent += took,
-                Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => return,
-                Err(_) => inner.progress.failed = true,
-            }
-        }
+        self.lock().send_kept();
     }
 
     /// Which request this is: counts up.
@@ -281,6 +286,7 @@ impl InFlight {
                 let _ = shutdown(socket, Shutdown::Write);
             }
             Head::Sent if cut => {
+                inner.send_kept();
                 let _ = shutdown(socket, Shutdown::Both);
             }
             Head::Sent | Head::TimedOut => {}

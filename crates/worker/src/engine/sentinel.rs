@@ -93,7 +93,7 @@ impl Sentinel {
             if self.busy() {
                 busy_at = now;
             }
-            shared.gate.pass(|| {
+            shared.gate.pass(now, || {
                 if busy_at == now {
                     self.relieve(now);
                 } else {
@@ -179,10 +179,11 @@ impl Shared {
     /// Sends on what clients have room for, of responses that are finished.
     fn write_on(&self) {
         let writes = |conn: &Conn| matches!(conn.phase, Phase::Writing { then: Then::Keep | Then::Close });
+        let mut again = Vec::new();
         // As many as are ready now: what is put back may be ready again at once.
         for _ in 0..self.table.ready() {
-            let Some(mut conn) = self.table.next_that(writes) else { return };
-            let Phase::Writing { then } = conn.phase else { return };
+            let Some(mut conn) = self.table.next_that(writes) else { break };
+            let Phase::Writing { then } = conn.phase else { break };
             let before = conn.out.taken;
             let done = conn.flush();
             if conn.out.taken != before {
@@ -191,9 +192,8 @@ impl Shared {
             self.discard(conn.take_spent());
             match done {
                 Ok(false) => {
-                    if let Some(again) = self.table.park(conn) {
-                        return self.table.push(again);
-                    }
+                    // Not into the list yet: it would be the next one again.
+                    again.extend(self.table.park(conn));
                 }
                 Ok(true) if then == Then::Keep => {
                     conn.phase = Phase::Reading;
@@ -204,5 +204,6 @@ impl Shared {
                 Ok(true) | Err(_) => self.close(conn),
             }
         }
+        again.into_iter().for_each(|conn| self.table.push(conn));
     }
 }

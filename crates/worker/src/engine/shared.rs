@@ -23,6 +23,9 @@ use crate::sys::now;
 /// With several threads, so many connections may leave Python objects behind before the main thread is woken for them.
 const GARBAGE_LIMIT: usize = 256;
 
+/// How often events are asked for at a time, while there are more.
+const TAKEN_AT_ONCE: usize = 1000;
+
 /// What exchanges need of the worker.
 #[derive(Debug)]
 pub struct Vitals {
@@ -197,9 +200,17 @@ impl Shared {
 
     /// Takes the connections' events that are there.
     pub fn take_events(&self) {
-        self.sets.events(|token, happened| {
-            self.table.event(token, happened);
-        });
+        let take = || {
+            self.sets.events(|token, happened| {
+                self.table.event(token, happened);
+            })
+        };
+        // Bounded, since what is not taken is there again.
+        for _ in 0..TAKEN_AT_ONCE {
+            if !take() {
+                break;
+            }
+        }
     }
 
     /// Counts what a connection keeps of a body, as of now.

@@ -54,13 +54,16 @@ impl Gateway {
     fn keep(&mut self, bytes: &[u8]) -> bool {
         let mut state = self.exchange.lock();
         let whole = state.stage == Stage::Set && state.app.content_length == Some(bytes.len() as u64);
-        if !whole || bytes.len() > COPIED_BODY || self.is_python_access() || self.after {
+        // Behind something that the client has not taken yet, or that the app sends itself, it keeps its place.
+        let next = state.conn.as_ref().is_some_and(|conn| conn.out.is_empty() && !conn.taken);
+        if !whole || !next || bytes.len() > COPIED_BODY || self.is_python_access() || self.after {
             return false;
         }
         self.out.clear();
         if self.exchange.whole_head(&mut state, &mut self.out, bytes.len() as u64) {
             self.out.extend_from_slice(state.clip(bytes));
             self.exchange.pulse.seat.in_flight.keep(&mut self.out);
+            self.exchange.pulse.beat();
         }
         true
     }
