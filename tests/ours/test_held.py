@@ -245,13 +245,13 @@ def test_a_whole_body_is_a_sign_of_life(start, launcher):
         import time
 
         def app(environ, start_response):
-            time.sleep(1.5)
+            time.sleep(2.5)
             start_response("200 OK", [("Content-Length", "5")])
             yield b"hello"
-            time.sleep(1.5)
+            time.sleep(2.5)
         """,
     )
-    server = start("--timeout", "2", "app:app")
+    server = start("--timeout", "4", "app:app")
     with server.connect() as client:
         assert client.request().response().body == b"hello"
         # Of the same worker, which has got over it.
