@@ -2,15 +2,17 @@
 //!
 //! Exit codes: 0 done, 1 not done (the reason is on standard error), 2 a wrong command line, 130 interrupted at the prompt.
 
+mod lines;
 mod show;
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Arg, ArgAction};
+use lines::{Line, Lines};
 use serde_json::{Value, json};
 
 use crate::control::{MAX_MESSAGE, frame};
@@ -19,6 +21,9 @@ use crate::settings::{Environment, split_words};
 
 /// No answer but that to `reload --wait` takes so long.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Ends with it when it is interrupted, as a shell would say.
+const INTERRUPTED: u8 = 128 + 2;
 
 /// The arguments after the program's name, if it is this command that is meant.
 pub fn arguments(all: &[OsString]) -> Option<&[OsString]> {
@@ -35,7 +40,8 @@ pub fn command() -> clap::Command {
         .about("Asks and tells a running server, over its control socket.")
         .after_help(
             "Commands: show all|workers|config|stats|listeners, worker add [N], worker remove [N], worker kill PID, \
-             reload [--wait], reopen, shutdown [graceful|quick], help. Without one, commands are read from standard input.\n\n\
+             reload [--wait], reopen, shutdown [graceful|quick], help. Without one, commands are read from standard input; \
+             at a terminal lines can be edited, and ~/.rgunicornctl_history has the earlier ones.\n\n\
              `reload --wait` ends with 0 when the new generation serves, with 1 and the reason when it was discarded.",
         )
         .version(env!("CARGO_PKG_VERSION"))
@@ -135,7 +141,11 @@ fn say(words: &[String], answer: &Value, json: bool) -> Exit {
 
 /// Commands a line at a time. From a terminal, errors are shown and it goes on; a script ends at the first.
 fn prompt(server: &mut Server, path: &Path, json: bool) -> Exit {
-    let interactive = io::stdin().is_terminal();
+    let mut lines = match Lines::open() {
+        Ok(lines) => lines,
+        Err(error) => return complain(&error),
+    };
+    let interactive = lines.are_typed();
     if interactive {
         let _ = writeln!(
             io::stdout(),
@@ -143,16 +153,12 @@ fn prompt(server: &mut Server, path: &Path, json: bool) -> Exit {
             path.display()
         );
     }
-    let mut lines = io::stdin().lock().lines();
     loop {
-        if interactive {
-            let _ = write!(io::stdout(), "rgunicorn> ");
-            let _ = io::stdout().flush();
-        }
-        let line = match lines.next() {
-            None => return Exit::Done,
-            Some(Ok(line)) => line,
-            Some(Err(error)) => return complain(&format!("can't read commands: {error}")),
+        let line = match lines.next("rgunicorn> ") {
+            Ok(Line::Text(line)) => line,
+            Ok(Line::End) => return Exit::Done,
+            Ok(Line::Interrupted) => return Exit::Other(INTERRUPTED),
+            Err(error) => return complain(&error),
         };
         let exit = match split_words(&line) {
             Ok(words) if words.is_empty() => continue,

@@ -2,6 +2,8 @@
 
 import json
 import os
+import pty
+import select
 import signal
 import socket
 import stat
@@ -341,3 +343,60 @@ def test_a_client_that_does_not_read_is_dropped(server):
     with Control(path) as client:
         assert client.do("show stats")["pid"] == begun.pid
     assert begun.get().status == 200
+
+
+class Terminal:
+    """The client at a terminal."""
+
+    def __init__(self, argv, directory):
+        self.master, slave = pty.openpty()
+        environment = os.environ | {"HOME": str(directory), "TERM": "xterm"}
+        # A terminal of its own, so that Ctrl-C is its own too.
+        self.process = subprocess.Popen(
+            argv, cwd=directory, env=environment, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+        )
+        os.close(slave)
+        self.text = ""
+
+    def type(self, keys):
+        os.write(self.master, keys.encode())
+
+    def until(self, what, count=1):
+        """Reads until it has been shown so often."""
+        while self.text.count(what) < count:
+            assert select.select([self.master], [], [], processes.PATIENCE)[0], self.text
+            try:
+                self.text += os.read(self.master, 65536).decode(errors="replace")
+            except OSError:
+                raise AssertionError(f"it ended: {self.text}") from None
+
+    def end(self):
+        try:
+            return self.process.wait(processes.PATIENCE)
+        finally:
+            self.process.kill()
+            os.close(self.master)
+
+
+def test_the_prompt_has_a_history(server, program, launcher):
+    server()
+    argv = [program.argv[0], "ctl", "--socket", "g.ctl"]
+    terminal = Terminal(argv, launcher.directory)
+    terminal.until("rgunicorn> ")
+    # A letter that is taken back before the line is sent.
+    terminal.type("show statx\x7fs\r")
+    terminal.until("PID:")
+    terminal.type("fly\r")
+    terminal.until("Unknown command: fly")
+    up = "\x1b[A"
+    terminal.type(f"{up}{up}\r")
+    terminal.until("PID:", 2)
+    terminal.type("\x03")
+    assert terminal.end() == 130
+    # What was typed is there for the next one.
+    terminal = Terminal(argv, launcher.directory)
+    terminal.until("rgunicorn> ")
+    terminal.type(f"{up}\r")
+    terminal.until("PID:")
+    terminal.type("\x04")
+    assert terminal.end() == 0
