@@ -206,10 +206,9 @@ def kill(server: Server, seconds: float) -> str:
         nonlocal unread
         workers = server.workers()
         if workers:
-            sockets = processes.sockets(workers[0])
             # Still, for a millisecond or so: what is counted is what it dies with.
             server.signal(signal.SIGSTOP, workers[0])
-            lengths = unread_bytes(sockets)
+            lengths = unread_bytes(processes.sockets(workers[0]))
             server.signal(signal.SIGKILL, workers[0])
             unread += sum(length > 0 for length in lengths)
 
