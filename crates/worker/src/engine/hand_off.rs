@@ -251,7 +251,8 @@ impl Shared {
             return 0;
         }
         let (own, least) = (self.table.open() as u64, self.hand_off.least_of_idle());
-        least.map_or(0, |least| own.saturating_sub(least + 1 + least / 10))
+        // What others have written there may be anything.
+        least.map_or(0, |least| own.saturating_sub(least.saturating_add(1).saturating_add(least / 10)))
     }
 
     fn movable(&self, conn: &Conn) -> bool {
