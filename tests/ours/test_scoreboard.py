@@ -113,6 +113,12 @@ def test_truncation(server):
 def test_scribbling(server, how):
     server.events.take("booted", 2)
     assert int(server.get(how).body) > 0, "no shared memory found: the test looks in the wrong place"
+    # Where a connection is to stay, its worker looks at what the others have.
+    clients = [server.connect() for _ in range(20)]
+    for client in clients:
+        assert client.request(target="/pid").response().status == 200
+    for client in clients:
+        client.close()
     still_in_order(server)
 
 
