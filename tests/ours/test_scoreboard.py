@@ -113,7 +113,9 @@ def test_truncation(server):
 def test_scribbling(server, how):
     server.events.take("booted", 2)
     assert int(server.get(how).body) > 0, "no shared memory found: the test looks in the wrong place"
-    # Where a connection is to stay, its worker looks at what the others have.
+    # Where a connection is to stay, its worker looks at what those have that say, once they wake, that they are idle.
+    for pid in server.workers():
+        server.send_signal(signal.SIGUSR1, pid)
     clients = [server.connect() for _ in range(20)]
     for client in clients:
         assert client.request(target="/pid").response().status == 200
