@@ -345,6 +345,9 @@ def test_a_client_that_does_not_read_is_dropped(server):
     assert begun.get().status == 200
 
 
+PROMPT = "rgunicorn> "
+
+
 class Terminal:
     """The client at a terminal."""
 
@@ -361,14 +364,21 @@ class Terminal:
     def type(self, keys):
         os.write(self.master, keys.encode())
 
-    def until(self, what, count=1):
-        """Reads until it has been shown so often."""
-        while self.text.count(what) < count:
+    def until(self, what, since=0):
+        """Reads until it has been shown after so many characters; returns how many there are by then."""
+        while what not in self.text[since:]:
             assert select.select([self.master], [], [], processes.PATIENCE)[0], self.text
             try:
                 self.text += os.read(self.master, 65536).decode(errors="replace")
             except OSError:
                 raise AssertionError(f"it ended: {self.text}") from None
+        return self.text.index(what, since) + len(what)
+
+    def ask(self, keys, answer):
+        """Types at the prompt, and waits for the answer and for the next prompt: between them the terminal is not the client's."""
+        since = len(self.text)
+        self.type(keys)
+        self.until(PROMPT, self.until(answer, since))
 
     def end(self):
         try:
@@ -382,21 +392,17 @@ def test_the_prompt_has_a_history(server, program, launcher):
     server()
     argv = [program.argv[0], "ctl", "--socket", "g.ctl"]
     terminal = Terminal(argv, launcher.directory)
-    terminal.until("rgunicorn> ")
+    terminal.until(PROMPT)
     # A letter that is taken back before the line is sent.
-    terminal.type("show statx\x7fs\r")
-    terminal.until("PID:")
-    terminal.type("fly\r")
-    terminal.until("Unknown command: fly")
+    terminal.ask("show statx\x7fs\r", "PID:")
+    terminal.ask("fly\r", "Unknown command: fly")
     up = "\x1b[A"
-    terminal.type(f"{up}{up}\r")
-    terminal.until("PID:", 2)
+    terminal.ask(f"{up}{up}\r", "PID:")
     terminal.type("\x03")
     assert terminal.end() == 130
     # What was typed is there for the next one.
     terminal = Terminal(argv, launcher.directory)
-    terminal.until("rgunicorn> ")
-    terminal.type(f"{up}\r")
-    terminal.until("PID:")
+    terminal.until(PROMPT)
+    terminal.ask(f"{up}\r", "PID:")
     terminal.type("\x04")
     assert terminal.end() == 0
