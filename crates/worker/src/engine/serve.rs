@@ -144,6 +144,7 @@ impl Serving {
             if !shared.options.threaded {
                 shared.drop_garbage();
             }
+            self.resume_listening();
             if !shared.crew.wait(&self.seat) {
                 return Ok(());
             }
@@ -265,8 +266,9 @@ impl Serving {
         });
     }
 
-    /// Twice a second, then true: connections whose time is over. Always: listeners that were set aside.
-    fn sweep(&mut self) -> bool {
+    /// Listens again at what was set aside. Whoever leads does so before it waits: a leader that was woken for it may have
+    /// lost the lead.
+    fn resume_listening(&self) {
         let shared = &self.shared;
         if !shared.sets.listens_everywhere() && !shared.retires() {
             let room = shared.table.open() < shared.options.worker_connections;
@@ -275,6 +277,11 @@ impl Serving {
                 shared.sets.listen(&shared.listeners);
             }
         }
+    }
+
+    /// Twice a second, then true: connections whose time is over.
+    fn sweep(&mut self) -> bool {
+        let shared = &self.shared;
         if !shared.sweep() {
             return false;
         }
