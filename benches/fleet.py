@@ -27,6 +27,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from support import processes  # noqa: E402
 from support.load import Load, Report  # noqa: E402
+from support.ours import socket_inodes  # noqa: E402
 
 APP = """
 import os, time
@@ -192,7 +193,7 @@ def unread_bytes(inodes: set[str]) -> list[int]:
                     return found
                 # struct inet_diag_msg: 56 bytes, then the lengths of both queues, the user and the inode.
                 unread, _, _, inode = struct.unpack_from("=IIII", answer, 16 + 56)
-                if str(inode) in inodes:
+                if f"socket:[{inode}]" in inodes:
                     found.append(unread)
                 answer = answer[(length + 3) & ~3 :]
 
@@ -208,7 +209,7 @@ def kill(server: Server, seconds: float) -> str:
         if workers:
             # Still, for a millisecond or so: what is counted is what it dies with.
             server.signal(signal.SIGSTOP, workers[0])
-            lengths = unread_bytes(processes.sockets(workers[0]))
+            lengths = unread_bytes(socket_inodes(workers[0]))
             server.signal(signal.SIGKILL, workers[0])
             unread += sum(length > 0 for length in lengths)
 

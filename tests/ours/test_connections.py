@@ -6,6 +6,7 @@ import signal
 import pytest
 
 from support import processes
+from support.ours import connections
 
 pytestmark = pytest.mark.only("ours")
 
@@ -168,7 +169,7 @@ def test_what_was_passed_on_is_answered_beside_a_new_server(start):
     for client in clients:
         client.request()
     # All of them have left the workers that they were with.
-    wait_for(lambda: not any(processes.connections(pid) > 1 for pid in pids))
+    wait_for(lambda: not any(connections(pid) > 1 for pid in pids))
     new = upgrade(server)
     server.send_signal(signal.SIGTERM)
     server.stderr.find("Handling signal: term")

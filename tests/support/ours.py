@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from . import processes
 from .server import Server
@@ -40,3 +41,11 @@ def socket_inodes(pid: int) -> set[str]:
         if target.startswith("socket:"):
             found.add(target)
     return found
+
+
+def connections(pid: int) -> int:
+    """Established TCP connections (IPv4) that a process has."""
+    inodes = socket_inodes(pid)
+    rows = [line.split() for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]]
+    # Columns: state (01: established), inode.
+    return sum(row[3] == "01" and f"socket:[{row[9]}]" in inodes for row in rows)

@@ -55,27 +55,6 @@ def alive(pid: int) -> bool:
     return state(pid) not in (None, "Z", "X")
 
 
-def sockets(pid: int) -> set[str]:
-    """Inodes of a process's sockets."""
-    found = set()
-    for name in os.listdir(f"/proc/{pid}/fd"):
-        try:
-            link = os.readlink(f"/proc/{pid}/fd/{name}")
-        except FileNotFoundError:
-            continue
-        if link.startswith("socket:["):
-            found.add(link.removeprefix("socket:[").removesuffix("]"))
-    return found
-
-
-def connections(pid: int) -> int:
-    """Established TCP connections (IPv4) that a process has."""
-    inodes = sockets(pid)
-    rows = [line.split() for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]]
-    # Columns: state (01: established), inode.
-    return sum(row[3] == "01" and row[9] in inodes for row in rows)
-
-
 def command_line(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0 ").replace(b"\0", b" ").decode(errors="replace")
